@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     failure::{During as _, Failure},
+    template::MEMBER,
     upstream::{Arrived, CREATED, SUBTENANT, new_object},
     workplace::{CACHED, CREATED_AT, PROXIED},
 };
@@ -70,15 +71,21 @@ impl Call {
     }
 
     /// What is sent.
-    fn request(self) -> String {
+    fn request(self, kind: Kind) -> String {
         let ((method, target), body) = (self.line(), self.body());
         let framing = if body.is_empty() {
             String::new()
         } else {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         };
+        let profile = match kind {
+            Kind::Fixed | Kind::Member => String::new(),
+            Kind::Named => format!("Pigello-Gateway-Profile: {MEMBER}\r\n"),
+        };
         let close = if self == Self::Connected { "Connection: close\r\n" } else { "" };
-        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{framing}{close}\r\n{body}")
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{profile}{framing}{close}\r\n{body}"
+        )
     }
 
     /// What the answer's body is.
@@ -96,18 +103,30 @@ impl fmt::Display for Call {
     }
 }
 
+/// The kind of profile that calls are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One with a table of its own, which the listener names.
+    Fixed,
+    /// A member of a template, which the listener names.
+    Member,
+    /// A member of a template, which each call names.
+    Named,
+}
+
 /// A caller of the gateway, with the connection it keeps.
 #[derive(Debug)]
 pub struct Caller {
     address: SocketAddr,
+    kind: Kind,
     kept: Option<TcpStream>,
     answer: Vec<u8>,
 }
 
 impl Caller {
     /// Calls the gateway there.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, kept: None, answer: Vec::new() }
+    pub fn new(address: SocketAddr, kind: Kind) -> Self {
+        Self { address, kind, kept: None, answer: Vec::new() }
     }
 
     /// Makes one call and looks at its answer.
@@ -116,7 +135,7 @@ impl Caller {
             Some(kept) if call != Call::Connected => kept,
             _ => open(self.address)?,
         };
-        stream.write_all(call.request().as_bytes()).during("cannot send a call")?;
+        stream.write_all(call.request(self.kind).as_bytes()).during("cannot send a call")?;
         self.answer.clear();
         let body = call.answer().as_bytes();
         let mut piece = [0; 8192];

@@ -25,6 +25,7 @@
 mod expected;
 mod caller;
 mod program;
+mod template;
 #[path = "../support/failure.rs"]
 mod failure;
 #[path = "../support/upstream.rs"]
@@ -44,7 +45,7 @@ use clap::{Args, Parser};
 use pigello_mock::Authority;
 
 use self::{
-    caller::{Call, Caller},
+    caller::{Call, Caller, Kind},
     expected::Expected,
     failure::{During as _, Failure},
     program::{Resident, Running},
@@ -78,6 +79,9 @@ struct Instead {
     /// Make the calls without counting: release/build trains a profile with them.
     #[arg(long)]
     calls_only: bool,
+    /// Compare calls of a member of a template with those of a profile with a table of its own.
+    #[arg(long)]
+    members: bool,
 }
 
 fn main() -> ExitCode {
@@ -95,8 +99,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         make_calls(&arguments.program)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.instead.members {
+        return compare_members(arguments);
+    }
     if arguments.instead.update {
-        let counted = count_all(arguments)?;
+        let counted = count_all(arguments, Kind::Fixed)?;
         Expected::of(&counted).write()?;
         for (call, instructions) in counted {
             println!("{call}: {instructions} instructions, written down");
@@ -110,7 +117,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let expected = Expected::read()?;
     let mut holds = true;
-    for (call, count) in count_all(arguments)? {
+    for (call, count) in count_all(arguments, Kind::Fixed)? {
         let verdict = expected.compare(call, count);
         println!("{verdict}");
         holds &= verdict.holds();
@@ -124,12 +131,27 @@ fn compare(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(if holds && resident.own <= MOST_OWN { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Counts calls of a member of a template beside those of a profile with a table of its own.
+fn compare_members(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let fixed = count_all(arguments, Kind::Fixed)?;
+    let mut holds = true;
+    for (kind, whose) in [(Kind::Member, "of a member"), (Kind::Named, "that names its member")] {
+        for ((call, fixed), (_, member)) in fixed.iter().zip(count_all(arguments, kind)?) {
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+            let more = member as f64 / *fixed as f64 - 1.0;
+            println!("{call} {whose}: {member} instructions, {:+.1} % of {fixed}", more * 100.0);
+            holds &= kind == Kind::Named || more <= MOST_OF_MEMBER;
+        }
+    }
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// The instructions of one call of each kind.
-fn count_all(arguments: &Arguments) -> Result<Vec<(Call, u64)>, Failure> {
+fn count_all(arguments: &Arguments, kind: Kind) -> Result<Vec<(Call, u64)>, Failure> {
     let folder = arguments.keep.as_deref();
-    let rest = count(arguments, None, folder)?;
+    let rest = count(arguments, kind, None, folder)?;
     let price = |call| {
-        let with = count(arguments, Some(call), folder)?;
+        let with = count(arguments, kind, Some(call), folder)?;
         Ok((call, with.saturating_sub(rest) / u64::from(CALLS)))
     };
     Call::ALL.into_iter().map(price).collect()
@@ -142,15 +164,21 @@ fn file_of(folder: &Path, call: Option<Call>) -> PathBuf {
 
 /// The instructions of one whole life of the program, with [`CALLS`] of that kind in it or none. The
 /// folder keeps callgrind's file.
-fn count(arguments: &Arguments, call: Option<Call>, folder: Option<&Path>) -> Result<u64, Failure> {
+fn count(
+    arguments: &Arguments,
+    kind: Kind,
+    call: Option<Call>,
+    folder: Option<&Path>,
+) -> Result<u64, Failure> {
     let (upstream, workplace) = set_up()?;
+    template::prepare(&workplace, kind)?;
     let file = match folder {
         Some(folder) => file_of(folder, call),
         None => workplace.path("callgrind.out"),
     };
     let command = program::counted(&arguments.program, &file);
     let program = Running::start(command, &workplace.config())?;
-    let mut caller = Caller::new(program.address());
+    let mut caller = Caller::new(program.address(), kind);
     for _ in 0..WARM_UP {
         for call in Call::ALL {
             caller.call(call)?;
@@ -182,7 +210,7 @@ fn repeat(call: Call, caller: &mut Caller, upstream: &Upstream) -> Result<(), Fa
 fn make_calls(program: &Path) -> Result<(), Failure> {
     let (upstream, workplace) = set_up()?;
     let program = Running::start(Command::new(program), &workplace.config())?;
-    let mut caller = Caller::new(program.address());
+    let mut caller = Caller::new(program.address(), Kind::Fixed);
     // Once before: what is to be answered from memory has to be there.
     caller.call(Call::Cached)?;
     for _ in 0..PROFILE_ROUNDS {
@@ -200,7 +228,7 @@ fn resident(arguments: &Arguments) -> Result<Resident, Failure> {
     let mut least = Resident { total: u64::MAX, own: u64::MAX };
     for _ in 0..3 {
         let program = Running::start(Command::new(&arguments.program), &workplace.config())?;
-        Caller::new(program.address()).call(Call::Proxied)?;
+        Caller::new(program.address(), Kind::Fixed).call(Call::Proxied)?;
         least = least.min(program.resident()?);
         program.end()?;
     }
@@ -225,5 +253,8 @@ const WARM_UP: u32 = 50;
 /// Calls that are counted: so many that what start-up differs by from run to run is little on each. The
 /// provider gathers entropy from the processor's jitter first, some 400 million instructions.
 const CALLS: u32 = 4000;
+/// By which part a call of a loaded member may cost more than one of a profile with a table of its own. A call that
+/// names its member has one field more, which costs what any field does.
+const MOST_OF_MEMBER: f64 = 0.02;
 /// How often [`CALLS`] of each kind are made for a profile: it has as many calls of other kinds in it.
 const PROFILE_ROUNDS: u32 = 5;

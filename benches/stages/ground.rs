@@ -102,16 +102,21 @@ impl Ground {
         read.map_err(|error| Failure::new(error.to_string()))?;
         let name = ProfileName::new("bench");
         let origin: Origin = "https://localhost".parse().during("no origin")?;
+        let metrics = Metrics::new(0);
         let profile = Profile {
             partition: Partition::new(name.clone(), origin, manager.clone()),
             table: name.clone(),
             name,
             manager,
-            health: UpstreamHealth::new(HealthSettings {
-                breaker: loaded.settings.breaker,
-                quota: loaded.settings.quota,
-                retry_share: loaded.settings.retry.budget,
-            }),
+            health: UpstreamHealth::new(
+                &ProfileName::new("bench"),
+                HealthSettings {
+                    breaker: loaded.settings.breaker,
+                    quota: loaded.settings.quota,
+                    retry_share: loaded.settings.retry.budget,
+                },
+            ),
+            calls: metrics.profiles().of_table(&ProfileName::new("bench")),
         };
         Ok(Self {
             policy: Arc::new(app::policy(&loaded.settings)),
@@ -126,7 +131,7 @@ impl Ground {
                 cut: CancellationToken::new(),
                 trail,
                 tracer: Tracer::default(),
-                metrics: Metrics::new(),
+                metrics,
                 problem_base: ProblemBase::default(),
             },
             runtime,
@@ -255,75 +260,33 @@ impl Ground {
         open(self.edges(), refusal)
     }
 
-    fn identifying<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Identified, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn identifying<S: Stages<Identified>>(&self, inner: S) -> impl Path + use<S> {
         let identified = identify(self.schemes()).layer(inner);
         let concurrency = ConcurrencyLimits::new(usize::MAX);
         self.opening().layer(respond(ProblemBase::default(), concurrency).layer(identified))
     }
 
-    fn receiving<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Received, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn receiving<S: Stages<Received>>(&self, inner: S) -> impl Path + use<S> {
         self.identifying(receive(self.rules()).layer(inner))
     }
 
-    fn recording<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Recorded, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn recording<S: Stages<Recorded>>(&self, inner: S) -> impl Path + use<S> {
         let admitted = admit(self.edges.trail.clone()).layer(inner);
         let concurrency = ConcurrencyLimits::new(usize::MAX);
         let buffered = buffer_request(TIME, concurrency.clone()).layer(admitted);
         self.authorizing(load().layer(buffered))
     }
 
-    fn selecting<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Selected, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn selecting<S: Stages<Selected>>(&self, inner: S) -> impl Path + use<S> {
         self.receiving(select(self.profiles(), self.profile()).layer(inner))
     }
 
-    fn authorizing<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Authorized, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn authorizing<S: Stages<Authorized>>(&self, inner: S) -> impl Path + use<S> {
         let concurrency = ConcurrencyLimits::new(usize::MAX);
         self.selecting(authorize(self.policy(), concurrency).layer(inner))
     }
 
-    fn intending<S>(&self, inner: S) -> impl Path + use<S>
-    where
-        S: Service<Intended, Response = Response<Body>, Error = Refused, Future: Send>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn intending<S: Stages<Intended>>(&self, inner: S) -> impl Path + use<S> {
         let intended = intend(self.edges.clone()).layer(inner);
         self.recording(cache(self.no_cache.clone()).layer(intended))
     }
@@ -401,6 +364,21 @@ impl Drop for Ground {
         // Before its folder goes: a trail puts back what is taken from under it.
         drop(self.edges.trail.clone().close());
     }
+}
+
+/// What stands behind a stage.
+trait Stages<R>:
+    Service<R, Response = Response<Body>, Error = Refused, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<R, S> Stages<R> for S where
+    S: Service<R, Response = Response<Body>, Error = Refused, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
 }
 
 /// Where a request that has come through is put.

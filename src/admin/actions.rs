@@ -17,17 +17,18 @@ use super::{AdminState, GatewayView, access::Actor};
 use crate::{
     audit::{AdminAction, Trail},
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
-    domain::{CredentialsName, Origin, is_uuid},
+    domain::{CredentialsName, Origin, ProfileName, is_uuid},
     error::Chain,
 };
 
-/// Selects stored responses to purge: all, an operation's, an object's, or one operation's of one
-/// object.
+/// Selects stored responses to purge: all, or those of an operation, about an object, of a profile, and of any two or
+/// three of them together.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct What {
     operation: Option<String>,
     pk: Option<String>,
+    profile: Option<ProfileName>,
 }
 
 /// Why an action is refused.
@@ -49,7 +50,7 @@ pub(super) async fn purge(
 
 /// What is no operation and no UUID is refused: it would purge nothing, and could be anything on the trail.
 fn empty(view: &GatewayView, actor: &Actor, what: What) -> Result<u64, Refusal> {
-    let What { operation, pk } = what;
+    let What { operation, pk, profile } = what;
     let refused = |text: &'static str| (StatusCode::BAD_REQUEST, text);
     let is_known =
         |name: &String| view.policy.catalog.operations().iter().any(|o| o.name() == name);
@@ -59,12 +60,18 @@ fn empty(view: &GatewayView, actor: &Actor, what: What) -> Result<u64, Refusal> 
     if !pk.as_deref().is_none_or(is_uuid) {
         return Err(refused("`pk` is a UUID\n"));
     }
-    let purged = match (&operation, &pk) {
-        (None, None) => view.cache.purge_all(),
-        (operation, pk) => view.cache.purge(operation.as_deref(), pk.as_deref()),
+    if !profile.as_ref().is_none_or(|name| view.directory.knows(name)) {
+        return Err(refused("no profile has this name, and no template matches it\n"));
+    }
+    let purged = match (&operation, &pk, &profile) {
+        (None, None, None) => view.cache.purge_all(),
+        (operation, pk, profile) => {
+            view.cache.purge(operation.as_deref(), pk.as_deref(), profile.as_ref())
+        }
     };
-    tracing::info!(purged, "cache emptied");
-    let action = actor.did("purge", format!("purged={purged}"));
+    tracing::info!(purged, profile = profile.as_ref().map(ProfileName::as_str), "cache emptied");
+    let of = profile.map(|profile| format!(" profile={profile}")).unwrap_or_default();
+    let action = actor.did("purge", format!("purged={purged}{of}"));
     view.trail.admin(AdminAction { operation, object: pk, ..action });
     Ok(purged)
 }
@@ -88,7 +95,7 @@ pub(super) async fn purge_form(
         return Err(stale_form());
     }
     let operation = Some(brought.operation).filter(|operation| !operation.is_empty());
-    let purged = empty(&state.window.view(), &actor, What { operation, pk: None })?;
+    let purged = empty(&state.window.view(), &actor, What { operation, pk: None, profile: None })?;
     Ok(Redirect::to(&format!("/?purged={purged}#cache")))
 }
 
@@ -129,23 +136,31 @@ pub(super) async fn probe(
     Query(call): Query<Announced>,
 ) -> Result<StatusCode, Refusal> {
     let Announced { credentials, version, upstream, request_id } = call;
-    let set = view.managers.keys().find(|name| name.as_str() == credentials);
-    let set = set.ok_or((StatusCode::NOT_FOUND, "there is no credential set of this name\n"))?;
+    let of_member = ProfileName::of_member(credentials.as_bytes());
+    let families = view.directory.families();
+    let is_member =
+        of_member.is_some_and(|name| families.iter().any(|family| family.pattern().matches(&name)));
+    let set = CredentialsName::new(credentials);
+    if !view.managers.contains_key(&set) && !is_member {
+        return Err((StatusCode::NOT_FOUND, "there is no credential set of this name\n"));
+    }
     if !is_uuid(&request_id) {
         return Err((StatusCode::BAD_REQUEST, "`request_id` is a UUID\n"));
     }
     let result = format!("announced request_id={request_id} upstream={upstream} version={version}");
-    let action = AdminAction { credentials: Some(set.clone()), ..actor.did("probe", result) };
+    let action = AdminAction { credentials: Some(set), ..actor.did("probe", result) };
     let unwritable = (StatusCode::SERVICE_UNAVAILABLE, "the audit trail cannot be written\n");
     view.trail.admin_synced(action).await.map_err(|_| unwritable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which credential sets to read: all, or one.
+/// Which credential sets to read: those of all tables, or one; or that of a profile, which is loaded.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
+    #[serde(alias = "set")]
     name: Option<String>,
+    profile: Option<ProfileName>,
     #[serde(default)]
     accept_older: bool,
 }
@@ -182,16 +197,17 @@ pub(super) async fn refresh(
     // A task of its own: a read goes on if whoever asked for it goes away, and then it is on the trail, too.
     let reads = tokio::spawn(async move {
         let mut sets = Vec::new();
-        for (name, manager) in &view.managers {
-            if which.name.as_deref().is_none_or(|wanted| wanted == name.as_str()) {
-                sets.push(refresh_one(name, manager, older, &actor, &view.trail).await);
-            }
+        for manager in chosen(&view, &which) {
+            sets.push(refresh_one(&manager, older, &actor, &view.trail).await);
         }
         sets
     });
     let Ok(sets) = reads.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     if sets.is_empty() {
-        return (StatusCode::NOT_FOUND, "there is no credential set of this name\n")
+        return (
+            StatusCode::NOT_FOUND,
+            "there is no credential set of this name, and no loaded profile\n",
+        )
             .into_response();
     }
     let retry_after = sets.iter().filter_map(|set| set.retry_after).max();
@@ -205,13 +221,27 @@ pub(super) async fn refresh(
     (status, retry_after, Json(sets)).into_response()
 }
 
+/// A name stands for a credential set, or else for the set of the member with that name.
+fn chosen(view: &GatewayView, which: &Which) -> Vec<CredentialManager> {
+    let of_profile = |name: &ProfileName| view.directory.peek(name).map(|it| it.manager.clone());
+    match (&which.profile, &which.name) {
+        (Some(profile), _) => of_profile(profile).into_iter().collect(),
+        (None, Some(name)) => {
+            let set = view.managers.get(&CredentialsName::new(name.as_str())).cloned();
+            let member = || of_profile(&ProfileName::new(name.as_str()));
+            set.or_else(member).into_iter().collect()
+        }
+        (None, None) => view.managers.values().cloned().collect(),
+    }
+}
+
 async fn refresh_one(
-    name: &CredentialsName,
     manager: &CredentialManager,
     older: OlderVersion,
     actor: &Actor,
     trail: &Trail,
 ) -> Refreshed {
+    let name = &manager.settings().name;
     let outcome = manager.refresh_for_operator(older).await;
     let mut set = Refreshed {
         name: name.to_string(),

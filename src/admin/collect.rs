@@ -13,12 +13,13 @@ use super::{
     GatewayView, SharedView,
     foresight::{certificates, clocks},
     health::reasons,
+    trouble::{Judged, ProfileTrouble, judged},
 };
 use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
     notices::{FeedStatus, SourceStatus, Stopped},
-    proxy::profile::CircuitBreakerState,
+    proxy::profile::{CircuitBreakerState, Family, Profile},
     telemetry::{dropped_log_lines, meaning},
 };
 
@@ -32,10 +33,13 @@ impl Collector for Parts {
         let mut sheet = Sheet { encoder };
         process(&mut sheet, &view)?;
         load(&mut sheet, &view)?;
-        upstreams(&mut sheet, &view)?;
+        let judged = judged(&view);
+        let shown = shown(&view, &judged);
+        upstreams(&mut sheet, &shown)?;
         cache(&mut sheet, &view)?;
         notices(&mut sheet, &view)?;
-        credentials(&mut sheet, &view)?;
+        credentials(&mut sheet, &view, &shown)?;
+        profiles(&mut sheet, &view, &judged)?;
         foresight(&mut sheet, &view)?;
         audit(&mut sheet, &view)
     }
@@ -121,8 +125,16 @@ fn load(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("in_flight_limit", count(limits.in_flight_limit as u64))
 }
 
-fn upstreams(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
-    let states = view.upstreams.iter().flat_map(|(profile, health)| {
+/// The profiles that have gauges of their own: those with tables, and the busiest members.
+fn shown<'a>(view: &GatewayView, judged: &'a [Judged]) -> Vec<&'a Profile> {
+    let named = view.metrics.profiles().named();
+    let all = judged.iter().map(|judged| &*judged.profile);
+    all.filter(|profile| !profile.is_member() || named.contains(&profile.name)).collect()
+}
+
+fn upstreams(sheet: &mut Sheet<'_>, shown: &[&Profile]) -> fmt::Result {
+    let profiles = || shown.iter().map(|profile| (&profile.name, &profile.health));
+    let states = profiles().flat_map(|(profile, health)| {
         let current = health.breaker.state();
         CircuitBreakerState::ALL.map(|state| {
             (
@@ -132,11 +144,10 @@ fn upstreams(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
         })
     });
     sheet.gauges("upstream_breaker_state", states)?;
-    let pauses = view.upstreams.iter().map(|(profile, health)| {
+    let pauses = profiles().map(|(profile, health)| {
         ([("profile", profile.to_string())], health.rate_limit.pause().as_secs_f64())
     });
     sheet.gauges("upstream_pause_seconds", pauses)?;
-    let profiles = || view.upstreams.iter();
     let suspended = profiles().map(|(profile, health)| {
         let operations = health.suspended_operations().len();
         ([("profile", profile.to_string())], count(operations as u64))
@@ -203,8 +214,12 @@ fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauges("notices_lag_seconds", lags)
 }
 
-fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
-    let sets: Vec<_> = view.managers.values().map(credentials::CredentialManager::status).collect();
+fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView, shown: &[&Profile]) -> fmt::Result {
+    // A member's set has the member's name, which a set with a table may have, too.
+    let members = shown.iter().filter(|it| it.is_member()).map(|member| &member.manager);
+    let members = members.filter(|manager| !view.managers.contains_key(&manager.settings().name));
+    let managers = view.managers.values().chain(members);
+    let sets: Vec<_> = managers.map(credentials::CredentialManager::status).collect();
     let set = |status: &credentials::SetStatus| [("set", status.name.clone())];
     let states = sets.iter().flat_map(|status| {
         credentials::SetState::ALL.map(|state| {
@@ -237,6 +252,40 @@ fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
         sets.iter().map(|status| (set(status), status.rejections)),
     )?;
     sheet.counters("credentials_failures", sets.iter().map(|status| (set(status), status.failures)))
+}
+
+/// The members of templates: how many there are, and which are in trouble.
+fn profiles(sheet: &mut Sheet<'_>, view: &GatewayView, judged: &[Judged]) -> fmt::Result {
+    let templates = || {
+        let families = view.directory.families().iter();
+        families.map(|family| (family, [("table", family.settings().table.to_string())]))
+    };
+    let loaded = templates().map(|(family, labels)| (labels, members(judged, family, |_| true)));
+    sheet.gauges("profiles_loaded", loaded)?;
+    let absent = templates().map(|(family, labels)| (labels, count(family.absent())));
+    sheet.gauges("profiles_absent", absent)?;
+    let in_trouble = templates().flat_map(|(family, [(_, table)])| {
+        ProfileTrouble::ALL.map(|trouble| {
+            let labels = [("table", table.clone()), ("reason", trouble.label().to_owned())];
+            (labels, members(judged, family, |judged| judged.troubles.contains(&trouble)))
+        })
+    });
+    sheet.gauges("profiles_in_trouble", in_trouble)?;
+    let named = judged.iter().filter(|judged| judged.is_member_in_trouble());
+    let named = named.take(view.metrics.profiles().most()).flat_map(|judged| {
+        judged.troubles.iter().map(|trouble| {
+            let name = judged.profile.name.to_string();
+            ([("profile", name), ("reason", trouble.label().to_owned())], 1.0)
+        })
+    });
+    sheet.gauges("profile_trouble", named)
+}
+
+/// How many loaded members a template has of that kind.
+fn members(judged: &[Judged], family: &Family, is_one: impl Fn(&Judged) -> bool) -> f64 {
+    let table = &family.settings().table;
+    let members = judged.iter().filter(|judged| judged.profile.table == *table && is_one(judged));
+    count(members.count() as u64)
 }
 
 fn foresight(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {

@@ -27,7 +27,7 @@ pub(super) async fn guard(
     let is_form = request.method() == Method::POST && request.uri().path().starts_with(FORMS);
     let checked = hosts
         .check(request.version(), request.uri(), headers)
-        .and_then(|()| if is_form { same_origin(headers) } else { refuse_browsers(headers) });
+        .and_then(|_| if is_form { same_origin(headers) } else { refuse_browsers(headers) });
     match checked {
         Ok(()) => next.run(request).await,
         Err(error) => refusal(&error),

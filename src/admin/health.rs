@@ -6,7 +6,7 @@ use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use super::{GatewayView, Routes};
-use crate::error::Kind;
+use crate::{error::Kind, proxy::profile::Family};
 
 /// Liveness: the process responds. Nothing outside the process counts: a vault outage is no reason
 /// for a restart.
@@ -61,7 +61,7 @@ impl Reason {
     }
 }
 
-/// 200 when every credential set is loaded, the trail is writable and the gateway is not draining;
+/// 200 when every credential set is loaded, the sources of templates answer, the trail is writable and the gateway is not draining;
 /// else 503 with the reasons.
 pub(super) async fn ready(
     State(view): State<Arc<GatewayView>>,
@@ -96,6 +96,7 @@ pub(super) fn reasons(view: &GatewayView) -> Vec<Reason> {
             });
         }
     }
+    reasons.extend(view.directory.families().iter().filter_map(|family| unready(family)));
     if let Err(unwritable) = view.trail.admit() {
         let why = unwritable.to_string();
         let remedy = Kind::AuditUnavailable.manual().remedy;
@@ -107,4 +108,26 @@ pub(super) fn reasons(view: &GatewayView) -> Vec<Reason> {
         reasons.push(Reason::of("listeners", why, remedy));
     }
     reasons
+}
+
+/// A template is not ready if its source was asked and cannot be used, and no member has credentials from before. One
+/// member that is absent or broken is no reason.
+fn unready(family: &Family) -> Option<Reason> {
+    let members: Vec<_> = family.members().collect();
+    let has_credentials = members.iter().any(|member| member.manager.generation().is_some());
+    let failing = members.iter().find(|member| member.manager.health().source_fails)?;
+    let answers = || {
+        let mut others = members.iter().map(|member| member.manager.health());
+        others.any(|other| other.was_read && !other.source_fails)
+    };
+    if has_credentials || answers() {
+        return None;
+    }
+    let why = "the source of its members' credentials cannot be used".to_owned();
+    let remedy = "Each member's page has the error of the source. Calls work again when it does.";
+    Some(Reason {
+        name: Some(family.settings().table.to_string()),
+        cause: failing.manager.status().last_error,
+        ..Reason::of("credentials", why, remedy)
+    })
 }

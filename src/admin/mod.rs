@@ -22,6 +22,7 @@ mod serve;
 mod status;
 mod actions;
 mod token;
+mod trouble;
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 

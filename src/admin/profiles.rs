@@ -8,8 +8,11 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Serialize;
 
-use super::{GatewayView, status::UpstreamStatus};
-use crate::{credentials::SetStatus, proxy::profile::Profile};
+use super::{
+    GatewayView,
+    trouble::{Judged, ProfileTrouble, judged},
+};
+use crate::{credentials::SetStatus, domain::ProfileName, proxy::profile::UpstreamHealth};
 
 #[derive(Debug, Serialize)]
 pub(super) struct ProfileStates {
@@ -19,13 +22,15 @@ pub(super) struct ProfileStates {
 
 /// A template.
 #[derive(Debug, Serialize)]
-struct TemplateState {
+pub(super) struct TemplateState {
     /// The name of its table.
     table: String,
     /// How many members are loaded.
     loaded: usize,
     /// How many may be.
     max_members: u64,
+    /// How many of the loaded ones are in trouble.
+    in_trouble: usize,
     /// How many names are remembered that its source does not have.
     absent: u64,
 }
@@ -36,30 +41,80 @@ struct ProfileState {
     name: String,
     /// The name of its table: its own, or that of its template.
     table: String,
+    /// What is the matter with it, the worst first.
+    troubles: Vec<ProfileTrouble>,
+    /// Its calls since it was loaded.
+    calls: u64,
+    /// Those among them that failed.
+    errors: u64,
     credentials: SetStatus,
     upstream: UpstreamStatus,
 }
 
+/// What is known of the upstream of a profile.
+#[derive(Debug, Serialize)]
+pub(super) struct UpstreamStatus {
+    profile: String,
+    /// The state of its circuit breaker.
+    breaker: &'static str,
+    /// Operations that are paused or whose own breaker is open.
+    suspended_operations: Vec<String>,
+    /// The rest of the pause that several operations were asked for.
+    pause_seconds: u64,
+    /// The rate that its 429 responses have taught, in calls a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<u32>,
+}
+
+impl UpstreamStatus {
+    pub(super) fn of(profile: &ProfileName, health: &UpstreamHealth) -> Self {
+        Self {
+            profile: profile.to_string(),
+            breaker: health.breaker.state().label(),
+            suspended_operations: health.suspended_operations(),
+            pause_seconds: health.rate_limit.pause().as_secs(),
+            rate: health.rate_limit.rate(),
+        }
+    }
+}
+
 impl ProfileState {
-    fn of(profile: &Profile) -> Self {
+    fn of(Judged { profile, troubles }: Judged) -> Self {
         Self {
             name: profile.name.to_string(),
             table: profile.table.to_string(),
+            troubles,
+            calls: profile.calls.calls(),
+            errors: profile.calls.errors(),
             credentials: profile.manager.status(),
             upstream: UpstreamStatus::of(&profile.name, &profile.health),
         }
     }
 }
 
+/// The templates, with what is the matter with these profiles.
+pub(super) fn templates(view: &GatewayView, judged: &[Judged]) -> Vec<TemplateState> {
+    let families = view.directory.families().iter();
+    families
+        .map(|family| {
+            let table = &family.settings().table;
+            let members = judged.iter().filter(|judged| judged.profile.table == *table);
+            let in_trouble = members.clone().filter(|judged| judged.is_member_in_trouble());
+            TemplateState {
+                table: table.to_string(),
+                loaded: members.count(),
+                max_members: family.settings().max_members,
+                in_trouble: in_trouble.count(),
+                absent: family.absent(),
+            }
+        })
+        .collect()
+}
+
 pub(super) async fn states(State(view): State<Arc<GatewayView>>) -> Json<ProfileStates> {
-    let templates = view.directory.families().iter().map(|family| TemplateState {
-        table: family.settings().table.to_string(),
-        loaded: family.members().len(),
-        max_members: family.settings().max_members,
-        absent: family.absent(),
-    });
+    let judged = judged(&view);
     Json(ProfileStates {
-        templates: templates.collect(),
-        profiles: view.directory.present().map(|profile| ProfileState::of(&profile)).collect(),
+        templates: templates(&view, &judged),
+        profiles: judged.into_iter().map(ProfileState::of).collect(),
     })
 }

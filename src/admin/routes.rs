@@ -83,6 +83,7 @@ fn table() -> Vec<Route> {
         get("/", Access::Read, page::page),
         get("/status", Access::Read, status::status),
         get("/profiles", Access::Read, profiles::states),
+        get("/profiles/{name}", Access::Read, page::profiles::one),
         get("/access", Access::Read, page::permissions::page),
         get("/access.json", Access::Read, page::permissions::json),
         get("/log", Access::Read, log),

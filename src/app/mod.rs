@@ -18,6 +18,7 @@ mod certificates;
 mod following;
 mod supervisor;
 mod parts;
+mod preview;
 mod profiles;
 mod reload;
 mod reloader;
@@ -41,7 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     certificates::CertificatesError,
-    parts::{StartError, policy, preview_parts, upstream_settings},
+    parts::{StartError, policy, upstream_settings},
+    preview::preview_parts,
     reload::needs_restart,
     reloader::{ReloadError, Reloader},
     revisions::ReloadCause,
@@ -78,7 +80,7 @@ pub struct Gateway {
     webhooks: Option<(Bound, Arc<Receiver>)>,
     traces: Option<TraceExporter>,
     /// Members of templates whose credentials are to be kept fresh.
-    loaded: mpsc::UnboundedReceiver<Member>,
+    loaded: mpsc::UnboundedReceiver<Arc<Member>>,
     reloads: Option<ReloadOrders>,
     requests: (mpsc::Sender<ControlRequest>, mpsc::Receiver<ControlRequest>),
     probes: (mpsc::Sender<LivenessProbe>, mpsc::Receiver<LivenessProbe>),
@@ -225,7 +227,7 @@ impl Gateway {
         let mut supervisor = Supervisor::new(draining.clone(), self.reloads.clone());
         supervisor.keep(&self.shared.managers);
         supervisor.watch(&self.shared.certificates);
-        supervisor.maintain(self.shared.cache.clone(), Arc::clone(&self.shared.profiles));
+        supervisor.maintain(&self.shared);
         supervisor.first_read(FIRST_READ).await;
         let mut running = Running::start(self, &drain, &mut supervisor)?;
         tracing::info!(workers = running.workers.len(), "serving");

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,7 +38,6 @@ use crate::{
         client::{self, ConnectTimeouts, KeepLimits, UpstreamClient, Upstreams, upstream_tls},
         http_policy::HostRules,
         own::OwnCalls,
-        preview::PreviewParts,
         profile::{Loading, Profiles},
         server::{self, Acceptor, BindError, Bound, ConnectionTimeouts, WorkerQueue},
         stages::{
@@ -158,13 +156,11 @@ impl Shared {
         let profiles = ProfileParts {
             settings,
             managers: &managers,
-            cache: &cache,
             loading: &loading,
             new_manager: &manager_maker(&trail, &sources),
             sources: &sources,
-            kept: kept
-                .filter(|(_, kept)| kept.cache.is(&cache))
-                .map(|(before, kept)| (before, &*kept.profiles)),
+            metrics: &metrics,
+            kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
         let connections = settings.listeners.iter().map(|listener| {
@@ -316,7 +312,7 @@ fn observed_trail(settings: &Settings) -> Result<(Trail, Arc<Metrics>, Arc<Activ
     let trail = Trail::open(&trail_settings(settings)).map_err(StartError::Trail)?;
     let activity = Activity::new();
     trail.set_observer(Arc::<Activity>::clone(&activity));
-    Ok((trail, Metrics::new(), activity))
+    Ok((trail, Metrics::new(settings.telemetry.top_profiles), activity))
 }
 
 /// How the upstream of a profile is reached; its trusted roots and revocation lists are read, and its proxy's
@@ -453,47 +449,7 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
-/// The parts of a listener's path that decide about a request, for a prediction. How often a caller may call is
-/// no part of it.
-pub fn preview_parts(settings: &Settings, listener: &Listener) -> PreviewParts {
-    let limits = authorize::CallerLimiters::default();
-    PreviewParts {
-        server: listener_settings(settings),
-        rules: Arc::new(receive::ListenerRules {
-            hosts: HostRules::new(&listener.address, &listener.allowed_hosts),
-            limits: request_limits(settings),
-            may_name_profile: listener.profile.is_none(),
-        }),
-        profiles: Arc::new(preview_profiles(settings)),
-        profile: listener.profile.clone(),
-        schemes: Arc::new(Schemes::new(listener.caller.clone(), &settings.callers)),
-        policy: Arc::new(Policy { limits, ..policy(settings) }),
-        concurrency: ConcurrencyLimits::new(settings.limits.in_flight),
-        cache: Cache::new(cache_settings(settings)),
-    }
-}
-
-/// The profiles, of which none is ever loaded.
-fn preview_profiles(settings: &Settings) -> Profiles {
-    let managers = settings.credentials.iter();
-    let sources = Sources::default();
-    let manager = |set| CredentialManager::new(set, &sources);
-    let managers = managers.map(|(name, set)| (name.clone(), manager(set.clone())));
-    let (loading, _nobody) = mpsc::unbounded_channel();
-    let parts = ProfileParts {
-        settings,
-        managers: &managers.collect(),
-        cache: &Cache::new(cache_settings(settings)),
-        loading: &loading,
-        new_manager: &(Arc::new(move |set| CredentialManager::new(set, &Sources::default()))
-            as NewManager),
-        sources: &sources,
-        kept: None,
-    };
-    parts.assemble()
-}
-
-fn request_limits(settings: &Settings) -> receive::RequestLimits {
+pub(super) fn request_limits(settings: &Settings) -> receive::RequestLimits {
     receive::RequestLimits {
         request_body: settings.limits.request_body.0,
         header_bytes: settings.limits.header_bytes.in_memory(),
@@ -502,7 +458,7 @@ fn request_limits(settings: &Settings) -> receive::RequestLimits {
     }
 }
 
-fn listener_settings(settings: &Settings) -> server::Settings {
+pub(super) fn listener_settings(settings: &Settings) -> server::Settings {
     server::Settings {
         timeouts: ConnectionTimeouts {
             head: *settings.timeouts.header_read,
@@ -518,7 +474,7 @@ fn listener_settings(settings: &Settings) -> server::Settings {
     }
 }
 
-fn cache_settings(settings: &Settings) -> cache::Settings {
+pub(super) fn cache_settings(settings: &Settings) -> cache::Settings {
     let wait = settings.cache.collapse_wait.min(*settings.timeouts.request);
     cache::Settings { collapse_wait: wait, ..settings.cache.clone() }
 }

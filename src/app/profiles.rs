@@ -10,24 +10,23 @@ use crate::{
     config::{Settings, types::Profile as ProfileTable},
     credentials::{self, CredentialManager, Sources},
     domain::{CredentialsName, ProfileName, ProfilePattern},
-    proxy::{
-        cache::Cache,
-        profile::{
-            Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
-            UpstreamHealth,
-        },
+    proxy::profile::{
+        Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
+        UpstreamHealth,
     },
+    telemetry::Metrics,
 };
 
 /// What profiles are made of.
 pub(super) struct ProfileParts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) managers: &'a BTreeMap<CredentialsName, CredentialManager>,
-    pub(super) cache: &'a Cache,
     pub(super) loading: &'a Loading,
     pub(super) sources: &'a Sources,
     /// Makes the manager of a member's credentials.
     pub(super) new_manager: &'a NewManager,
+    /// Counts the calls of each.
+    pub(super) metrics: &'a Arc<Metrics>,
     /// The profiles before a change of the configuration.
     pub(super) kept: Option<(&'a Settings, &'a Profiles)>,
 }
@@ -60,10 +59,11 @@ impl ProfileParts<'_> {
         let partition = Partition::new(name.clone(), table.upstream.clone(), manager.clone());
         let (partition, health) = match known {
             Some((true, known)) => (partition.after(&known.partition), Arc::clone(&known.health)),
-            Some((false, known)) => {
-                (partition.after(&known.partition), UpstreamHealth::new(health(self.settings)))
-            }
-            None => (partition, UpstreamHealth::new(health(self.settings))),
+            Some((false, known)) => (
+                partition.after(&known.partition),
+                UpstreamHealth::new(name, health(self.settings)),
+            ),
+            None => (partition, UpstreamHealth::new(name, health(self.settings))),
         };
         Some(Arc::new(Profile {
             name: name.clone(),
@@ -71,6 +71,7 @@ impl ProfileParts<'_> {
             partition,
             manager,
             health,
+            calls: self.metrics.profiles().of_table(name),
         }))
     }
 
@@ -106,9 +107,8 @@ impl ProfileParts<'_> {
                 let _login = &hold;
                 new_manager(template.for_member(member))
             };
-            let cache = self.cache.clone();
-            let unloaded = move |member: &ProfileName| cache.forget_profile(member);
-            Arc::new(Family::new(settings, Box::new(make), unloaded, self.loading.clone()))
+            let (loading, metrics) = (self.loading.clone(), Arc::clone(self.metrics));
+            Arc::new(Family::new(settings, Box::new(make), loading, metrics))
         };
         Some(known.unwrap_or_else(new))
     }

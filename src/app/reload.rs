@@ -125,9 +125,10 @@ impl Running {
                 warn_if_anyone_can_call(listener);
             }
         }
+        self.shared.profiles.hand_over(&shared.profiles);
         supervisor.keep(&shared.managers);
         supervisor.watch(&shared.certificates);
-        supervisor.maintain(shared.cache.clone(), Arc::clone(&shared.profiles));
+        supervisor.maintain(&shared);
         supervisor.follow(&shared);
         supervisor.show(&settings, &shared, &listeners);
         (self.settings, self.shared, self.listeners) = (settings, shared, listeners);

@@ -25,8 +25,7 @@ use crate::{
     error::Chain,
     notices::{Notices, Receiver},
     proxy::{
-        cache::Cache,
-        profile::{Member, Profiles},
+        profile::Member,
         server::{Bound, serve_alone},
     },
     telemetry::TraceExporter,
@@ -88,13 +87,13 @@ impl Supervisor {
     }
 
     /// Keeps the credentials of members fresh, from when each is loaded until it is unloaded.
-    pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Member>) {
+    pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Arc<Member>>) {
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
             let mut kept = JoinSet::new();
             while let Some(Some(member)) = ending.run_until_cancelled(loaded.recv()).await {
                 while kept.try_join_next().is_some() {}
-                kept.spawn(member.profile.manager.clone().run(member.unloaded));
+                kept.spawn(member.profile.manager.clone().run(member.unloaded.clone()));
             }
         });
     }
@@ -122,7 +121,9 @@ impl Supervisor {
     /// Reloads credentials and certificates now, on a task of its own: a slow source delays only
     /// the requester.
     pub(super) fn reread(&mut self, shared: &Shared, done: Reread) {
-        let managers: Vec<_> = shared.managers.values().cloned().collect();
+        let members = shared.profiles.families().iter().flat_map(|family| family.members());
+        let members = members.map(|member| member.manager.clone());
+        let managers: Vec<_> = shared.managers.values().cloned().chain(members).collect();
         let certificates = shared.certificates.clone();
         let reread = async move {
             let files = tokio::task::spawn_blocking(move || certificates.reread());
@@ -159,15 +160,26 @@ impl Supervisor {
         });
     }
 
-    /// Runs the maintenance of this cache and these profiles, and stops that of any other.
-    pub(super) fn maintain(&mut self, cache: Cache, profiles: Arc<Profiles>) {
+    /// Runs the maintenance of the cache, the profiles and their metrics, and stops that of any other.
+    pub(super) fn maintain(&mut self, shared: &Shared) {
+        let (cache, profiles) = (shared.cache.clone(), Arc::clone(&shared.profiles));
+        let (busiest, metrics) = (Arc::clone(&profiles), Arc::clone(&shared.metrics));
         std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
             while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
-                cache.maintain();
                 profiles.families().iter().for_each(|family| family.maintain());
+                let present: Vec<_> = profiles.present().collect();
+                cache.maintain(present.iter().map(|profile| &profile.partition));
+            }
+        });
+        let maintenance = self.maintenance.clone();
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(CHOICE_OF_BUSIEST);
+            while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
+                let members: Vec<_> = busiest.present().filter(|it| it.is_member()).collect();
+                metrics.profiles().choose(members.iter().map(|member| &member.calls));
             }
         });
     }
@@ -276,6 +288,7 @@ impl Supervisor {
             },
             draining: self.draining.clone(),
         };
+        shared.activity.always_count(settings.profiles.keys().cloned().collect());
         match &self.window {
             Some(window) => window.show(view),
             None => self.window = Some(admin::SharedView::new(view)),
@@ -328,3 +341,5 @@ const WEBHOOK_CONNECTIONS: usize = 64;
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// Interval of cache maintenance: personal data must not outlive its freshness.
 const CACHE_MAINTENANCE: Duration = Duration::from_secs(1);
+/// The interval that [`ProfileMetrics::choose`](crate::telemetry::ProfileMetrics::choose) counts on.
+const CHOICE_OF_BUSIEST: Duration = Duration::from_mins(1);

@@ -89,6 +89,14 @@ pub struct Record {
     pub list_ids: Option<Box<ListObjects>>,
 }
 
+impl Record {
+    /// Whether the call failed, or was answered with 500 or above.
+    pub fn is_error(&self) -> bool {
+        self.outcome == Outcome::Failed
+            || self.status.is_some_and(|status| status.is_server_error())
+    }
+}
+
 /// The objects that a list answered, as far as its body was understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListObjects {

@@ -19,6 +19,7 @@ pub mod mock_upstream;
 pub mod operations;
 pub mod policy;
 mod probe;
+pub mod profiles;
 mod serve;
 mod signals;
 pub mod support_bundle;
@@ -111,6 +112,8 @@ enum Command {
     Explain(explain::Args),
     /// List the operations and who may use them, or make `[[operations]]` from an OpenAPI file
     Operations(operations::Args),
+    /// List the profiles, say who may use one, or check one
+    Profiles(profiles::ProfilesArgs),
     /// Test the rules of a configuration
     Policy(policy::PolicyArgs),
     /// Show the effective configuration, or the schema of the file
@@ -197,6 +200,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Explain(args) => explain::run(&args, &mut anstream::stdout().lock())?,
         Command::Operations(args) => {
             operations::run(&args, &mut anstream::stdout().lock(), &mut anstream::stderr())?;
+        }
+        Command::Profiles(args) => {
+            quiet_logs()?;
+            return block_on(profiles::run(&args, &mut anstream::stdout().lock()))?;
         }
         Command::Policy(args) => {
             quiet_logs()?;

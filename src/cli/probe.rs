@@ -38,6 +38,14 @@ use crate::{
 pub(super) const NOBODY: &str =
     "/accounts/users/customer/subtenant/00000000-0000-0000-0000-000000000000/";
 
+/// The trail that has each call before it is made.
+pub(super) enum ProbeTrail {
+    /// No gateway runs, so the command writes it.
+    Own(Trail),
+    /// A gateway that runs writes it.
+    Gateway,
+}
+
 /// A call to try credentials, or with them.
 #[derive(Clone)]
 pub(super) struct Probe<'a> {
@@ -97,9 +105,57 @@ pub(super) enum ProbeError {
     Failed(String),
 }
 
+impl ProbeTrail {
+    /// The trail of a configuration.
+    pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
+        let directory = &settings.audit.directory;
+        if !may_write(directory) {
+            let text =
+                format!("the audit trail in {} belongs to another user", directory.display());
+            return Err(Failure::failed(text).hint(
+                "run the command as the gateway's user, or leave the call out with `--no-call`",
+            ));
+        }
+        let settings = audit::Settings {
+            configuration: Some(settings.revision.hash()),
+            // A command does not look after the files.
+            compress_after: None,
+            retain_for: None,
+            retain_bytes: None,
+            ..settings.audit.clone()
+        };
+        match Trail::open(&settings) {
+            Ok(trail) => Ok(Self::Own(trail)),
+            Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => Ok(Self::Gateway),
+            Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+        }
+    }
+
+    /// Has the last records written.
+    pub(super) async fn close(self) -> Result<(), ProbeError> {
+        let Self::Own(trail) = self else { return Ok(()) };
+        let written = tokio::task::spawn_blocking(move || {
+            trail.stops_because("check");
+            trail.close()
+        });
+        match written.await {
+            Ok(Err(unwritable)) => Err(ProbeError::Failed(Chain(&unwritable).to_string())),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
 impl Probe<'_> {
-    /// Makes the call.
+    /// Makes one call, and opens the trail for it.
     pub(super) async fn make(self) -> Result<Answered, ProbeError> {
+        let trail = ProbeTrail::open(self.settings).map_err(ProbeError::NotRecorded)?;
+        let answer = self.make_on(&trail).await;
+        trail.close().await?;
+        answer
+    }
+
+    /// Makes the call, which is on that trail before.
+    pub(super) async fn make_on(&self, trail: &ProbeTrail) -> Result<Answered, ProbeError> {
         let time = SystemTime::now();
         let id = RequestId::at(time);
         let mut request = Request::new(Body::empty());
@@ -107,7 +163,7 @@ impl Probe<'_> {
         let value = HeaderValue::from_str(&id.to_string());
         request.headers_mut().extend(value.ok().map(|id| (REQUEST_ID, id)));
         self.set.write_to(request.headers_mut());
-        let own = self.begin(time, id).await.map_err(ProbeError::NotRecorded)?;
+        self.begin(trail, time, id).await.map_err(ProbeError::NotRecorded)?;
         let (upstream, limit, began) = (self.upstream.clone(), self.limit, Instant::now());
         let result = time::timeout(limit, client::ask(upstream, request)).await;
         let mut result = result.unwrap_or_else(|_| {
@@ -119,16 +175,8 @@ impl Probe<'_> {
             let read = collect_limited(std::mem::take(response.body_mut()), MAX_BODY);
             body = time::timeout(rest, read).await.ok().and_then(Result::ok).unwrap_or_default();
         }
-        if let Some(trail) = own {
-            let record = self.record(time, id, began.elapsed(), &result);
-            let written = tokio::task::spawn_blocking(move || {
-                trail.submit(record);
-                trail.stops_because("check");
-                trail.close()
-            });
-            if let Ok(Err(unwritable)) = written.await {
-                return Err(ProbeError::Failed(Chain(&unwritable).to_string()));
-            }
+        if let ProbeTrail::Own(trail) = trail {
+            trail.submit(self.record(time, id, began.elapsed(), &result));
         }
         match result {
             Ok(response) => {
@@ -139,34 +187,19 @@ impl Probe<'_> {
         }
     }
 
-    /// Puts the call on the trail. Returns the trail if no gateway writes it.
-    async fn begin(&self, time: SystemTime, id: RequestId) -> Result<Option<Trail>, Failure> {
-        let directory = &self.settings.audit.directory;
-        if !may_write(directory) {
-            let text =
-                format!("the audit trail in {} belongs to another user", directory.display());
-            return Err(Failure::failed(text).hint(
-                "run the command as the gateway's user, or leave the call out with `--no-call`",
-            ));
-        }
-        let settings = audit::Settings {
-            configuration: Some(self.settings.revision.hash()),
-            // A command does not look after the files.
-            compress_after: None,
-            retain_for: None,
-            retain_bytes: None,
-            ..self.settings.audit.clone()
-        };
-        match Trail::open(&settings) {
-            Ok(trail) => {
+    /// Puts the call on the trail.
+    async fn begin(
+        &self,
+        trail: &ProbeTrail,
+        time: SystemTime,
+        id: RequestId,
+    ) -> Result<(), Failure> {
+        match trail {
+            ProbeTrail::Own(trail) => {
                 let unwritable = |error| Failure::failed(Chain(&error).to_string());
-                trail.intent(self.intent(time, id)).await.map_err(unwritable)?;
-                Ok(Some(trail))
+                trail.intent(self.intent(time, id)).await.map_err(unwritable)
             }
-            Err(TrailOpenError::Directory(TrailDirectoryError::InUse { .. })) => {
-                self.tell(id).await.map(|()| None)
-            }
-            Err(error) => Err(Failure::failed(Chain(&error).to_string())),
+            ProbeTrail::Gateway => self.tell(id).await,
         }
     }
 

@@ -177,7 +177,8 @@ fn machine(now: Timestamp) -> String {
 }
 
 fn checked(files: &ConfigFiles, online: bool) -> Result<String, Failure> {
-    let args = check::Args { files: files.clone(), online, no_call: false, json: true };
+    let args =
+        check::Args { files: files.clone(), online, no_call: false, profile: None, json: true };
     let mut text = Vec::new();
     let _code: ExitCode = check::run(&args, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())

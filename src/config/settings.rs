@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     report::Revision,
-    types::{Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault},
+    types::{
+        Limits, Listener, PolicySettings, Profile, Runtime, Telemetry, Timeouts, Vault, table_of,
+    },
 };
 use crate::{
     audit, credentials,
@@ -78,17 +80,9 @@ impl Settings {
         rule.coherent_ttl.filter(|_| self.notices.event_log == EventLogChoice::Poll)
     }
 
-    /// The table that a profile is made of: its own, or that of the most specific template that matches.
+    /// The table that a profile is made of.
     pub fn profile(&self, name: &ProfileName) -> Option<(&ProfileName, &Profile)> {
-        if name.template().is_some() {
-            return None;
-        }
-        let templates = self.profiles.iter().filter_map(|(table, profile)| {
-            let pattern = table.template().filter(|pattern| pattern.matches(name))?;
-            Some((pattern.specificity(), (table, profile)))
-        });
-        let by_template = || templates.max_by_key(|(fixed, _)| *fixed).map(|(_, found)| found);
-        self.profiles.get_key_value(name).or_else(by_template)
+        table_of(&self.profiles, name)
     }
 }
 

@@ -24,8 +24,8 @@ mod tests;
 
 pub use crate::{outbound::ClientCertificate, secret::SecretMatch};
 pub use manager::{
-    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetStatus,
-    Unavailable, VersionChange,
+    ChangeCause, CredentialManager, CredentialVerdict, Next, NotRefreshed, OlderVersion, SetHealth,
+    SetStatus, Unavailable, VersionChange,
 };
 pub use rotation::{Lease, RefreshOutcome, SetState};
 pub use set::{
@@ -39,5 +39,5 @@ pub use settings::{
 };
 pub use sources::{
     DirectoryError, EnvironmentError, KeptError, LoadError, SourceHold, Sources, VaultError,
-    check_files, expanded, load, look_up_wrapping, sealed,
+    check_files, expanded, load, look_up_wrapping, members, sealed,
 };

@@ -28,6 +28,32 @@ impl ProfilePattern {
         }
     }
 
+    /// Whether it matches every name that the other one matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exactly(name)) => self.matches(name),
+            (Self::Exactly(_), Self::Prefix(_)) => false,
+            (Self::Prefix(prefix), Self::Prefix(longer)) => longer.starts_with(&**prefix),
+        }
+    }
+
+    /// A name that both patterns match, if there is one.
+    pub fn common(&self, other: &Self) -> Option<ProfileName> {
+        match (self, other) {
+            (Self::Exactly(name), pattern) | (pattern, Self::Exactly(name)) => {
+                pattern.matches(name).then(|| name.clone())
+            }
+            (Self::Prefix(one), Self::Prefix(another)) => {
+                let (short, long) =
+                    if one.len() < another.len() { (one, another) } else { (another, one) };
+                let name = format!("{long}x");
+                long.starts_with(&**short)
+                    .then(|| ProfileName::of_member(name.as_bytes()))
+                    .flatten()
+            }
+        }
+    }
+
     /// How many characters it fixes. Of two patterns that match, the one that fixes more counts.
     pub fn specificity(&self) -> usize {
         match self {
@@ -79,6 +105,11 @@ impl ProfileName {
         let text = std::str::from_utf8(text).ok()?;
         (text.len() <= LONGEST && is_beginning(text)).then(|| Self::new(text))
     }
+
+    /// Whether a request can give it.
+    pub fn is_nameable(&self) -> bool {
+        Self::of_member(self.as_str().as_bytes()).is_some()
+    }
 }
 
 /// Whether a member's name can begin like this.
@@ -112,6 +143,27 @@ mod tests {
             let parsed: ProfilePattern = pattern.parse().unwrap();
             assert_eq!(parsed.to_string(), pattern);
             assert_eq!(parsed.matches(&ProfileName::new(name)), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_cover_one_another_and_have_names_in_common() {
+        for (one, other, covers, common) in [
+            ("a-b", "a-b", true, Some("a-b")),
+            ("a-b", "a-c", false, None),
+            ("a-*", "a-b", true, Some("a-b")),
+            ("a-b", "a-*", false, Some("a-b")),
+            ("a-*", "a-b*", true, Some("a-bx")),
+            ("a-b*", "a-*", false, Some("a-bx")),
+            ("a-*", "b-*", false, None),
+            ("a-*", "a-", false, None),
+            ("*", "Production", true, Some("Production")),
+            ("*", "*", true, Some("x")),
+        ] {
+            let [one, other]: [ProfilePattern; 2] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(one.covers(&other), covers, "{one} {other}");
+            assert_eq!(one.common(&other), common.map(ProfileName::new), "{one} {other}");
+            assert_eq!(other.common(&one), common.map(ProfileName::new), "{one} {other}");
         }
     }
 

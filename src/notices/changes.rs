@@ -1,17 +1,14 @@
 //! What the events of one reading or webhook change together, in as few drops as it takes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
-use super::{event::Event, relations::Relations};
-use crate::{
-    domain::ProfileName,
-    proxy::{
-        cache::{Cache, Noticed},
-        profile::Coherence,
-    },
-};
+use super::{event::Event, feed::Feed, relations::Relations};
+use crate::proxy::cache::{Cache, Noticed};
 
 /// The changes of some events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,16 +53,12 @@ impl Changes {
     }
 
     /// Drops from the cache what has changed, but for what is unclear.
-    pub(super) fn drop_from<'a>(
-        &self,
-        cache: &Cache,
-        relations: &Relations,
-        profiles: impl Iterator<Item = (&'a ProfileName, &'a Coherence)>,
-    ) {
-        for (at, (profile, coherence)) in profiles.enumerate() {
-            let drop = |what| cache.drop_noticed(profile, coherence, what);
-            // An object is dropped for all profiles at once.
-            if at == 0 {
+    pub(super) fn drop_from(&self, cache: &Cache, relations: &Relations, feeds: &[Arc<Feed>]) {
+        // An object is dropped for all profiles that share it at once.
+        let mut owners = HashSet::new();
+        for feed in feeds {
+            let drop = |what| feed.drop_noticed(cache, what);
+            if owners.insert(&feed.owner) {
                 self.objects.iter().for_each(|object| drop(Noticed::Object(*object)));
             }
             for of_type in self.touched.union(&self.whole) {

@@ -70,6 +70,8 @@ pub type Recorder = Arc<dyn Fn(NoticesTaken) + Send + Sync>;
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) profile: ProfileName,
+    /// The profile, if its data is nobody else's ([`Partition::owner`](crate::proxy::profile::Partition::owner)).
+    pub(super) owner: Option<ProfileName>,
     table: ProfileName,
     totals: Arc<Totals>,
     pub(super) coherence: Arc<Coherence>,
@@ -219,6 +221,7 @@ impl Notices {
             let feed = known.unwrap_or_else(|| {
                 Arc::new(Feed {
                     profile: profile.name.clone(),
+                    owner: profile.partition.owner().cloned(),
                     table: profile.table.clone(),
                     totals: Arc::clone(
                         self.totals.lock().entry(profile.table.clone()).or_default(),
@@ -322,8 +325,7 @@ impl Notices {
 
     fn drop_now(&self, profile: Option<&ProfileName>, changes: &Changes) {
         let feeds = self.feeds_of(profile);
-        let feeds = feeds.iter().map(|feed| (&feed.profile, &*feed.coherence));
-        changes.drop_from(&self.cache, &self.relations, feeds);
+        changes.drop_from(&self.cache, &self.relations, &feeds);
     }
 
     /// Has changes dropped again. More than there is memory for are as unclear as those that do not say what
@@ -452,6 +454,11 @@ impl Notices {
 }
 
 impl Feed {
+    /// Drops what a notice is about.
+    pub(super) fn drop_noticed(&self, cache: &Cache, what: Noticed<'_>) {
+        cache.drop_noticed(self.owner.as_ref(), &self.profile, &self.coherence, what);
+    }
+
     /// Drops everything, once a minute at most. In between, an event of the log makes everything from before
     /// it as old as `ttl` allows, and no more.
     fn drop_all(&self, cache: &Cache, source: Source) {
@@ -460,7 +467,7 @@ impl Feed {
         if state.all_dropped.is_none_or(|last| now.duration_since(last) >= ALL_EVERY) {
             state.all_dropped = Some(now);
             drop(state);
-            cache.drop_noticed(&self.profile, &self.coherence, Noticed::Everything);
+            self.drop_noticed(cache, Noticed::Everything);
             tracing::warn!(
                 profile = %self.profile,
                 source = source.label(),

@@ -19,7 +19,7 @@ use tower::{Service as _, ServiceBuilder, service_fn};
 use super::{
     cache::{Bypass, Cache, Rule},
     call::{Authorized, CallContext, ConcurrencyLimits, Connection, Opened},
-    profile::Profiles,
+    profile::{Chosen, Profiles},
     server::{self, http1},
     stages::{authorize, identify, profile, receive},
 };
@@ -116,7 +116,11 @@ pub fn preview(parts: &PreviewParts, connection: Arc<Connection>, head: &[u8]) -
 }
 
 fn allowed(authorized: &Authorized, policy: &authorize::Policy, cache: &Cache) -> PreviewEnd {
-    let Authorized { received, operation, .. } = authorized;
+    let Authorized { received, operation, profile } = authorized;
+    // That its source has a member, only a read can tell.
+    if let Chosen::Unknown(name) = profile {
+        return PreviewEnd::Refused(profile::no_such_profile(name));
+    }
     let (method, path) = (&received.method, received.target.path());
     let body_is_empty = received.body.is_end_stream();
     let cache =

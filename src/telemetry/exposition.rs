@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn comments_have_the_names_of_the_samples() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(0);
         metrics.observe(&record());
         let text = prometheus(&metrics.encode().unwrap());
         assert!(text.contains("# TYPE pigello_gateway_build_info gauge\n"), "{text}");

@@ -20,7 +20,7 @@ use prometheus_client::{
 };
 
 use super::{
-    meaning,
+    ProfileMetrics, meaning,
     series::{CallSeries, SeriesKey},
 };
 use crate::{audit::Record, build_info::BUILD, domain::LabelValue};
@@ -37,6 +37,7 @@ pub struct Metrics {
     retries: Family<ErrorLabels, Counter>,
     errors: Family<ErrorLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
+    profiles: ProfileMetrics,
     request_bytes: Counter,
     response_bytes: Counter,
     connections: Gauge,
@@ -48,8 +49,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry with every metric at zero.
-    pub fn new() -> Arc<Self> {
+    /// A registry with every metric at zero. So many members of templates have series of their own.
+    pub fn new(top_profiles: usize) -> Arc<Self> {
         let mut registry = Registry::with_prefix("pigello_gateway");
         let metrics = Self {
             calls: Family::default(),
@@ -61,6 +62,7 @@ impl Metrics {
             retries: Family::default(),
             errors: Family::default(),
             cache: Family::default(),
+            profiles: ProfileMetrics::new(top_profiles),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
             connections: Gauge::default(),
@@ -80,6 +82,8 @@ impl Metrics {
         register(&mut registry, "upstream_retries", metrics.retries.clone());
         register(&mut registry, "errors", metrics.errors.clone());
         register(&mut registry, "cache_requests", metrics.cache.clone());
+        register(&mut registry, "profile_calls", metrics.profiles.calls.clone());
+        register(&mut registry, "profile_errors", metrics.profiles.errors.clone());
         register(&mut registry, "request_bytes", metrics.request_bytes.clone());
         register(&mut registry, "response_bytes", metrics.response_bytes.clone());
         register(&mut registry, "connections", metrics.connections.clone());
@@ -159,6 +163,11 @@ impl Metrics {
         if done {
             self.config_loaded.set(seconds_since_1970());
         }
+    }
+
+    /// What the calls of profiles are counted with.
+    pub fn profiles(&self) -> &ProfileMetrics {
+        &self.profiles
     }
 
     /// What callers' connections are counted with.
@@ -275,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_metric_says_what_the_manual_says_of_it() {
-        let text = Metrics::new().encode().unwrap();
+        let text = Metrics::new(0).encode().unwrap();
         let helps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
         assert!(!helps.is_empty());
         for help in helps {
@@ -287,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_build_is_told_with_the_labels_of_the_manual() {
-        let text = Metrics::new().encode().unwrap();
+        let text = Metrics::new(0).encode().unwrap();
         let build = text.lines().find(|line| line.starts_with("pigello_gateway_build_info{"));
         let mut parts: Vec<_> = build.unwrap().split("=\"").collect();
         assert_eq!(parts.pop(), Some("no\"} 1"), "tests are built without a profile: {text}");
@@ -299,7 +308,7 @@ mod tests {
 
     #[test]
     fn only_requests_that_waited_are_in_the_histogram_of_waits() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(0);
         metrics.observe(&record());
         metrics.observe(&Record { queue_time: std::time::Duration::from_millis(30), ..record() });
         let text = metrics.encode().unwrap();
@@ -310,7 +319,7 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_their_names_also_after_a_reload() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(0);
         for round in 0..MAX_SERIES + 2 {
             // Each has a text of its own, as after a reload.
             let name = if round % 2 == 0 { "even" } else { "odd" };

@@ -5,6 +5,7 @@ pub mod chart;
 mod exposition;
 mod logs;
 mod metrics;
+mod profiles;
 mod series;
 mod table;
 mod traces;
@@ -18,6 +19,7 @@ pub use logs::{
     format as log_format, init as init_logs, recent_lines as recent_log_lines,
 };
 pub use metrics::{ConnectionMetrics, Metrics};
+pub use profiles::{OTHER, ProfileCalls, ProfileMetrics};
 pub use table::{Described, METRICS, meaning, metrics_page};
 pub use traces::{
     ATTEMPT, AttributeValue, SpanKind, Stages, Trace, TraceExporter, TraceSpan, Tracer,

@@ -41,6 +41,12 @@ metrics! {
     "calls_total" counter ["operation", "caller", "outcome", "status"] "Calls. `outcome` is `forwarded`, `cached`, `refused` or `failed`; `status` is the class (`2xx`) or `none`";
     "call_duration_seconds" histogram ["operation"] "From a call's arrival to the last byte of its answer";
     "errors_total" counter ["kind"] "Calls that were refused or failed, by the label that the audit trail has in `error`";
+    "profile_calls_total" counter ["profile"] "Calls that their profile served: of each profile with a table of its own, of the busiest members of templates (`telemetry.top_profiles`), and of all other members as `other`. A member that becomes one of the busiest begins at 0";
+    "profile_errors_total" counter ["profile"] "Those among them that failed or were answered with 500 or above";
+    "profile_trouble" gauge ["profile", "reason"] "1 for what is the matter with a member of a template, for as many members as `telemetry.top_profiles`: `no_credentials`, `refused` (by Pigello), `breaker_open`, `paused` or `unconfirmed` (half an hour longer than its `interval`)";
+    "profiles_in_trouble" gauge ["table", "reason"] "Loaded members of a template with that trouble, all of them";
+    "profiles_loaded" gauge ["table"] "Loaded members of a template";
+    "profiles_absent" gauge ["table"] "Names that a template's source does not have, as far as that is remembered";
     "request_bytes_total" counter [] "Bytes of callers' bodies";
     "response_bytes_total" counter [] "Bytes of answers' bodies";
     "connections" gauge [] "Open connections of callers";

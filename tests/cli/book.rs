@@ -245,6 +245,11 @@ fn rotating_the_secret() {
 }
 
 #[test]
+fn serving_many_customers() {
+    works("how-to/many-activations.md");
+}
+
+#[test]
 fn reading_the_secret_from_a_vault() {
     if env::var_os("BAO_BIN").is_none() {
         return skip("no OpenBao server (set BAO_BIN)");

@@ -412,6 +412,7 @@ fn show_tells_where_each_value_came_from() {
     [telemetry]
     log_level = "info"  # default
     no_proxy = []  # default
+    top_profiles = 20  # default
     "#);
     let json = loaded.effective.to_json();
     assert_eq!(json["configuration"]["timeouts"]["connect"], "2s");

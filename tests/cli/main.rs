@@ -28,6 +28,7 @@ mod memory;
 mod messages;
 mod namespace;
 mod operations;
+mod profiles;
 mod program;
 mod prompts;
 mod questions;

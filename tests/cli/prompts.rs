@@ -13,7 +13,9 @@ fn store(folder: &Path) -> String {
 
 /// The version that is in use, if any.
 fn shown(file: &str) -> String {
-    output(&["credentials", "show", "--json", "--file", file]).1
+    let shown = output(&["credentials", "show", "--json", "--file", file]).1;
+    // Its age goes on.
+    shown.lines().filter(|line| !line.contains("age_seconds")).collect()
 }
 
 /// Only its first line would be the secret, and a shell would run the others.

@@ -78,6 +78,8 @@ fn each_end_signal_drains_also_when_other_signals_come_meanwhile() {
         let call = std::thread::spawn(move || status(&address));
         while !exchange(&admin, &get("/metrics")).contains("pigello_gateway_in_flight_calls 1") {}
         gateway.signal(end);
+        // Signals have no order among each other.
+        while !fs::read_to_string(place.path("log")).unwrap().contains("draining") {}
         for signal in [Signal::HUP, Signal::USR1, Signal::ALARM, Signal::HUP] {
             gateway.signal(signal);
         }

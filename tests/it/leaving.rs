@@ -74,12 +74,15 @@ async fn answer_all(mut stream: TcpStream, seen: Seen) {
         let head = String::from_utf8(read[..end].to_vec()).unwrap().to_ascii_lowercase();
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         let length: usize = field("content-length: ").map_or(0, |text| text.parse().unwrap());
-        while read.len() < end + 4 + length {
+        let is_chunked = field("transfer-encoding: ").is_some();
+        // No answer before the end of the body: it could be quicker than the news that the caller left.
+        while read.len() < end + 4 + length || (is_chunked && !read.ends_with(b"0\r\n\r\n")) {
             if matches!(stream.read_buf(&mut read).await, Ok(0) | Err(_)) {
-                break;
+                return;
             }
         }
-        read.drain(..(end + 4 + length).min(read.len()));
+        let length = if is_chunked { read.len() - end - 4 } else { length };
+        read.drain(..end + 4 + length);
         let id = field("x-request-id: ").unwrap().to_owned();
         seen.0.lock().entry(id.clone()).or_default().0 += 1;
         if head.lines().next().unwrap().contains("hold") {

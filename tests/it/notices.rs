@@ -373,16 +373,24 @@ async fn a_log_that_fails_is_asked_from_the_same_place_until_it_answers() {
     assert!(calls.iter().all(is_in_order), "{calls:?}");
 }
 
-/// A gateway with a listener for webhooks, and the file of its tokens.
-async fn start_with_webhook(more: &str) -> (Pigello, Gateway, tempfile::TempDir) {
+/// The table of a listener for webhooks, and the folder of its tokens.
+fn webhook(tokens: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens");
-    fs::write(&tokens, format!("{TOKEN}\n{OTHER} test\n")).unwrap();
-    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = folder.path().join("tokens");
+    fs::write(&file, format!("{TOKEN}\n{tokens}")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = file.display();
+    let table =
+        format!("[notices.webhook]\nlistener = \"127.0.0.1:0\"\ntokens_file = \"{file}\"\n");
+    (folder, table)
+}
+
+/// A gateway with a listener for webhooks, and the folder of its tokens.
+async fn start_with_webhook(more: &str) -> (Pigello, Gateway, tempfile::TempDir) {
+    let (folder, webhook) = webhook(&format!("{OTHER} test\n"));
     let webhook = format!(
-        "[notices.webhook]\nlistener = \"127.0.0.1:0\"\ntokens_file = \"{}\"\n{more}\n\
-         [[cache.rules]]\noperations = [\"tenant.get\", \"tenant.list\"]\nttl = \"10m\"\n",
-        tokens.display()
+        "{webhook}{more}\n\
+         [[cache.rules]]\noperations = [\"tenant.get\", \"tenant.list\"]\nttl = \"10m\"\n"
     );
     let (pigello, gateway) = start(&webhook).await;
     (pigello, gateway, folder)
@@ -420,6 +428,40 @@ async fn a_webhook_drops_what_it_is_about_before_it_is_answered() {
     let (stopped, _) = gateway.stop().await;
     assert!(!stopped.trail_text().contains("Canary"));
     assert!(!stopped.trail_text().contains("made-up-token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_for_all_drops_an_object_of_each_member() {
+    let names = ["customer-acme", "customer-nordic"];
+    let activations = names.iter().map(|name| Activation::made_up(*name));
+    let pigello = MockPigello::start(Options::new().activations(activations)).await.unwrap();
+    let (_folder, webhook) = webhook("");
+    let gateway = Setup::new(&pigello)
+        .template("customer-*")
+        .listener("caller = \"app\"\n")
+        .with("[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofiles = [\"customer-*\"]\n")
+        .with(&webhook)
+        .with("[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"1h\"\n")
+        .start()
+        .await;
+    let path = format!("/accounts/users/customer/subtenant/{EXAMPLE_SUBTENANT}/");
+    let read = async |name: &str| {
+        let profile = [("pigello-gateway-profile", name)];
+        gateway.caller().get_with(&path, &profile).await.header("cache-status").contains("; hit")
+    };
+    for name in names {
+        let activation = pigello.handle().activation(name).unwrap();
+        gateway.put_member(name, &activation.credentials().unwrap());
+        assert!(!read(name).await && read(name).await);
+    }
+    while gateway.admin().get("/status").await.json()["notices"][0]["profiles"] != 2 {
+        tokio::task::yield_now().await;
+    }
+    let changed = json!([{"content_type": "accounts.subtenant", "object_id": EXAMPLE_SUBTENANT}]);
+    assert_eq!(send(&gateway, TOKEN, changed.to_string()).await, StatusCode::NO_CONTENT);
+    for name in names {
+        assert!(!read(name).await, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

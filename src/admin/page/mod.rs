@@ -11,6 +11,7 @@ mod chart;
 pub(super) mod errors;
 mod format;
 pub(super) mod permissions;
+pub(super) mod profiles;
 mod refusals;
 mod shell;
 mod summary;
@@ -34,6 +35,7 @@ use super::{
     access::{Actor, Role},
     check::Check,
     foresight::{self, ClockOffset},
+    trouble::{Judged, judged},
 };
 use crate::{
     audit::{self, Checkpoint},
@@ -50,6 +52,9 @@ pub(super) struct PageQuery {
     #[serde(default)]
     over: Period,
     purged: Option<u64>,
+    /// A part of the names of the profiles to list.
+    #[serde(default)]
+    q: String,
 }
 
 /// All data for one rendering, read once.
@@ -59,6 +64,8 @@ struct PageData<'a> {
     summary: Summary,
     troubles: Vec<Trouble>,
     credentials: Vec<credentials::SetStatus>,
+    profiles: Vec<Judged>,
+    q: String,
     cache: cache::CacheStats,
     notices: Vec<FeedStatus>,
     trail: audit::TrailStats,
@@ -91,6 +98,8 @@ pub(super) async fn page(
         summary: view.activity.summary(asked.over, now),
         troubles: view.activity.troubles(),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
+        profiles: judged(&view),
+        q: asked.q,
         cache: view.cache.stats(),
         notices: view.notices.status(),
         trail: view.trail.stats(),
@@ -135,6 +144,9 @@ pub(super) async fn page(
                     }
                     section id="trail" data-live { (state::trail(&data)) }
                     section id="foresight" data-live { (state::foresight(&data)) }
+                }
+                @if !view.directory.families().is_empty() {
+                    section id="profiles" data-live { (profiles::list(&data)) }
                 }
                 section id="refusals" data-live { (refusals::render(&data)) }
             }

@@ -108,10 +108,18 @@ pub(in crate::admin) async fn json(State(view): State<Arc<GatewayView>>) -> Json
     let policy = &view.policy;
     let matrix = policy.matrix(&view.callers);
     let operations: Vec<_> = matrix.rows.iter().map(|row| matrix.entry(row)).collect();
+    let listing = view.callers.iter().filter(|rule| !rule.profiles.is_empty());
+    let profiles: serde_json::Map<_, _> = listing
+        .map(|rule| {
+            let patterns: Vec<_> = rule.profiles.iter().map(ToString::to_string).collect();
+            (rule.name.to_string(), patterns.into())
+        })
+        .collect();
     Json(json!({
         "mode": policy.mode,
         "unidentified": policy.unidentified,
         "unmatched": policy.unmatched,
         "operations": operations,
+        "profiles": profiles,
     }))
 }

@@ -100,7 +100,7 @@ pub(super) fn credentials(data: &PageData<'_>) -> Markup {
     }
 }
 
-fn in_words(set: &SetStatus) -> (&'static str, &'static str) {
+pub(super) fn in_words(set: &SetStatus) -> (&'static str, &'static str) {
     match set.state {
         SetState::Fresh => ("ok", "fresh"),
         SetState::Probation => ("ok", "new, with the version before it kept"),
@@ -305,7 +305,7 @@ fn verified(check: &Check) -> Markup {
 pub(super) const DISK_SOON: u64 = 3 * 86_400;
 
 /// A state in words; an icon and a colour repeat it.
-fn mark(class: &str, words: &str) -> Markup {
+pub(super) fn mark(class: &str, words: &str) -> Markup {
     html! { span class={ "mark " (class) } { (words) } }
 }
 

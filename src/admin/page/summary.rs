@@ -50,6 +50,7 @@ impl GatewayState {
         findings.extend(upstreams(data, look));
         findings.extend(notices(data, look));
         findings.extend(credentials(data, look));
+        findings.extend(members(data, look));
         findings.extend(trail(data, look));
         findings.extend(foresight(data, look));
         findings.extend(load(data, look));
@@ -190,6 +191,22 @@ fn credentials(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
     data.credentials.iter().filter_map(stands).collect()
 }
 
+/// The first few members of templates that are in trouble, and how many more there are.
+fn members(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
+    let in_trouble = || data.profiles.iter().filter(|judged| judged.is_member_in_trouble());
+    let named = in_trouble().take(MOST_MEMBERS).filter_map(|judged| {
+        let trouble = judged.troubles.first()?;
+        let what = format!("The profile `{}` {}.", judged.profile.name, trouble.words());
+        Some(look(what, trouble.remedy()))
+    });
+    let more = in_trouble().count().saturating_sub(MOST_MEMBERS);
+    let rest = (more > 0).then(|| {
+        let what = format!("And {} more profiles are in trouble.", thousands(more as u64));
+        look(what, "The list of profiles below has them first.")
+    });
+    named.chain(rest).collect()
+}
+
 fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
     let stats = &data.trail;
     let mut findings = Vec::new();
@@ -300,5 +317,7 @@ fn load(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {
     })
 }
 
+/// Members in trouble that have a finding each.
+const MOST_MEMBERS: usize = 5;
 /// A trail on a healthy disk lags by a few milliseconds.
 const SLOW_TRAIL_MS: u64 = 1_000;

@@ -101,6 +101,15 @@ pub(in crate::cli) async fn announce(settings: &Settings, path: &str) -> Result<
 
 /// The `/status` of a running gateway with those settings; `None` if none answers, or it does not tell.
 pub(in crate::cli) async fn status_of(settings: &Settings) -> Option<serde_json::Value> {
+    told(settings, "/status").await
+}
+
+/// The `/profiles` of a running gateway with those settings; `None` if none answers, or it does not tell.
+pub(in crate::cli) async fn profiles_of(settings: &Settings) -> Option<serde_json::Value> {
+    told(settings, "/profiles").await
+}
+
+async fn told(settings: &Settings, path: &str) -> Option<serde_json::Value> {
     let admin = settings.admin.as_ref()?;
     let token = match (&admin.address, &settings.admin_tokens) {
         (Address::Tcp(_), Some(tokens)) => token(tokens).ok(),
@@ -108,8 +117,8 @@ pub(in crate::cli) async fn status_of(settings: &Settings) -> Option<serde_json:
     };
     let limits = CallLimits { time: PROBE_TIME, ..LIMITS };
     let client = AdminClient::new(admin.address.clone(), token, limits);
-    let (_, status) = client.json(Method::GET, "/status").await.ok()?;
-    Some(status)
+    let (_, value) = client.json(Method::GET, path).await.ok()?;
+    Some(value)
 }
 
 /// Whether a gateway answers at the address of an admin or a metrics listener.
@@ -231,5 +240,5 @@ impl AdminClient {
 
 /// Probes have a second or more.
 const PROBE_TIME: Duration = Duration::from_millis(900);
-/// A refresh waits for sources that are slow.
-const LIMITS: CallLimits = CallLimits { time: Duration::from_mins(1), body: 4 * 1024 * 1024 };
+/// A refresh waits for sources that are slow, and `/profiles` has a kilobyte for each loaded member.
+const LIMITS: CallLimits = CallLimits { time: Duration::from_mins(1), body: 32 * 1024 * 1024 };

@@ -9,7 +9,7 @@ mod reload;
 mod status;
 
 use client::AdminClient;
-pub(super) use client::{AdminTarget, announce, is_gateway, status_of};
+pub(super) use client::{AdminTarget, announce, is_gateway, profiles_of, status_of};
 pub(super) use page::relayed_page;
 
 pub use self::{

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::AdminTarget;
 use crate::{cli::Failure, domain::is_uuid};
 
-/// Drops cached responses: of an operation, about an object, both, or all.
+/// Drops cached responses: of an operation, about an object, of a profile, what is all of these, or all.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub struct PurgeArgs {
@@ -20,8 +20,11 @@ pub struct PurgeArgs {
     /// Those about this object; without `--operation` also all lists, which may hold it.
     #[arg(long, value_name = "UUID", group = "what", value_parser = uuid)]
     pk: Option<String>,
+    /// Those of this profile.
+    #[arg(long, value_name = "NAME", group = "what")]
+    profile: Option<String>,
     /// All.
-    #[arg(long, group = "what", conflicts_with_all = ["operation", "pk"])]
+    #[arg(long, group = "what", conflicts_with_all = ["operation", "pk", "profile"])]
     all: bool,
     /// Print JSON.
     #[arg(long)]
@@ -37,7 +40,8 @@ struct Purged {
 /// Purges, and prints how many.
 pub async fn purge(args: &PurgeArgs, out: &mut impl Write) -> Result<(), Failure> {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("operation", &args.operation), ("pk", &args.pk)] {
+    let what = [("operation", &args.operation), ("pk", &args.pk), ("profile", &args.profile)];
+    for (name, value) in what {
         if let Some(value) = value {
             query.append_pair(name, value);
         }

@@ -13,9 +13,12 @@ use crate::cli::Failure;
 pub struct RefreshArgs {
     #[command(flatten)]
     target: AdminTarget,
-    /// The credential set; without a name, all.
+    /// The credential set; without a name, those of all tables.
     #[arg(value_name = "NAME")]
     name: Option<String>,
+    /// The credential set of this profile, which may be a member of a template.
+    #[arg(long, value_name = "NAME", conflicts_with = "name")]
+    profile: Option<String>,
     /// Use the source's version even if it is older than the one in use.
     #[arg(long)]
     accept_older: bool,
@@ -41,6 +44,9 @@ pub async fn refresh(args: &RefreshArgs, out: &mut impl Write) -> Result<(), Fai
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(name) = &args.name {
         query.append_pair("name", name);
+    }
+    if let Some(profile) = &args.profile {
+        query.append_pair("profile", profile);
     }
     if args.accept_older {
         query.append_pair("accept_older", "true");

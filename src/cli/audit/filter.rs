@@ -14,7 +14,7 @@ use super::error::AuditError;
 use crate::{
     audit::{self, CallLine, LineHead, OBJECT_KEY, ObjectKey},
     cli::time::{Moment, Period, Zone},
-    domain::{OperationPattern, UNIDENTIFIED, is_uuid},
+    domain::{OperationPattern, ProfileName, ProfilePattern, UNIDENTIFIED, is_uuid},
 };
 
 /// A call matches if it meets all given conditions.
@@ -38,6 +38,10 @@ pub(in crate::cli) struct CallFilter {
     /// The operation: subtenant.get, subtenant.*, *.get
     #[arg(long, value_name = "OPERATION")]
     operation: Option<OperationPattern>,
+    /// The profile: customer-acme, or customer-* for all that begin like this; (none) for calls that were refused
+    /// before they had one
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<ProfilePattern>,
     /// The status sent to the caller: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
     status: Option<StatusPattern>,
@@ -105,6 +109,7 @@ impl CallFilter {
         [
             ("caller", self.caller.clone()),
             ("operation", self.operation.as_ref().map(|pattern| text(pattern))),
+            ("profile", self.profile.as_ref().map(|pattern| text(pattern))),
             ("status", self.status.as_ref().map(|status| text(status))),
             ("outcome", self.outcome.clone()),
             ("object", self.object.as_ref().map(|object| object.0.clone())),
@@ -164,11 +169,18 @@ impl CallFilter {
             Some(OperationPattern::Exactly(name)) => needle("operation", name),
             _ => None,
         };
+        let profile = match &self.profile {
+            Some(ProfilePattern::Exactly(name)) if name.as_str() != NO_PROFILE => {
+                needle("profile", name.as_str())
+            }
+            _ => None,
+        };
         let needles = [
             self.caller().and_then(|name| needle("caller", name)),
             self.outcome.as_deref().and_then(|outcome| needle("outcome", outcome)),
             self.request_id.as_deref().and_then(|id| needle("request_id", id)),
             operation,
+            profile,
             self.status.map(|status| Finder::new(&status.needle()).into_owned()),
         ];
         PreparedFilter {
@@ -265,12 +277,16 @@ impl PreparedFilter<'_> {
         let same = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
-        let CallFilter { caller, outcome, request_id, status, operation, .. } = self.filter;
+        let CallFilter { caller, outcome, request_id, status, operation, profile, .. } =
+            self.filter;
         let is_nobody = caller.as_deref() == Some(UNIDENTIFIED) && call.caller.is_none();
         (is_nobody || same(caller, call.caller.as_deref()))
             && same(outcome, Some(&call.outcome))
             && same(request_id, Some(&call.request_id))
             && status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
+            && profile
+                .as_ref()
+                .is_none_or(|wanted| profile_matches(wanted, call.profile.as_deref()))
             && operation.as_ref().is_none_or(|wanted| {
                 call.operation.as_deref().is_some_and(|name| operation_matches(wanted, name))
             })
@@ -294,6 +310,17 @@ impl PreparedFilter<'_> {
         }
     }
 }
+
+fn profile_matches(pattern: &ProfilePattern, profile: Option<&str>) -> bool {
+    match (profile, pattern) {
+        (Some(name), _) => pattern.matches(&ProfileName::new(name)),
+        (None, ProfilePattern::Exactly(wanted)) => wanted.as_str() == NO_PROFILE,
+        (None, ProfilePattern::Prefix(_)) => false,
+    }
+}
+
+/// What people read in place of the profile of a call that has none.
+pub(super) const NO_PROFILE: &str = "(none)";
 
 /// Compares texts, because a trail may hold operations of an older configuration.
 pub(super) fn operation_matches(pattern: &OperationPattern, name: &str) -> bool {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::error::AuditError;
 use crate::{
     config::Settings,
-    domain::{Operation, PolicyId, builtin_operations},
+    domain::{Operation, PolicyId, ProfileName, ProfilePattern, builtin_operations},
     outbound::CollectorSettings,
 };
 
@@ -55,6 +55,8 @@ pub struct Trails {
     pub(super) callers: Vec<String>,
     /// The operations: built-in ones, and those of the configuration.
     pub(super) operations: Vec<Operation>,
+    /// The templates of the configuration, if there are any.
+    pub(super) templates: Vec<ProfilePattern>,
     /// The file of the key that signs checkpoints, if a configuration names the trail.
     pub(super) signing_key: Option<PathBuf>,
     /// The effective configuration, as `config show` prints it.
@@ -73,6 +75,7 @@ impl Trails {
             directories: directories.to_vec(),
             callers: Vec::new(),
             operations,
+            templates: Vec::new(),
             signing_key: None,
             configuration: None,
             policy: None,
@@ -88,6 +91,7 @@ impl Trails {
             directories: vec![settings.audit.directory.clone()],
             callers: entries.chain(names.map(ToString::to_string)).collect(),
             operations: settings.catalog.operations().iter().map(|one| (**one).clone()).collect(),
+            templates: settings.profiles.keys().filter_map(ProfileName::template).collect(),
             signing_key: Some(settings.audit.signing_key_path()),
             configuration: None,
             policy: Some(settings.revision.policy_id()),

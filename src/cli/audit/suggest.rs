@@ -1,7 +1,8 @@
 //! `audit suggest-policy`: prints `[[callers]]` entries that would allow the recorded calls.
 //!
 //! A person has to decide whether these calls should be allowed. So the suggestion does not widen
-//! anything: it lists single operations, and refused operations are comments.
+//! anything: it lists single operations, and refused operations are comments. Only the members of a template, if they
+//! are many, become its pattern, with a remark.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::CallLine,
-    domain::{is_visible, visible},
+    domain::{ProfileName, ProfilePattern, is_visible, visible},
     process::users,
 };
 
@@ -43,6 +44,10 @@ struct CallerUsage {
     allowed: BTreeMap<String, u64>,
     /// Calls without permission, by operation.
     refused: BTreeMap<String, u64>,
+    /// Calls by profile.
+    profiles: BTreeMap<ProfileName, u64>,
+    /// Calls for a profile that the caller may not use.
+    refused_profiles: BTreeMap<ProfileName, u64>,
 }
 
 /// A caller's name, or the proof of an unnamed caller.
@@ -73,7 +78,7 @@ pub(super) fn run(
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    print(&callers, unmatched, streams.out).map_err(AuditError::Output)?;
+    print(&callers, &trails.templates, unmatched, streams.out).map_err(AuditError::Output)?;
     findings.conclude(streams.notes)
 }
 
@@ -98,6 +103,22 @@ fn note(callers: &mut BTreeMap<CallerKey, CallerUsage>, call: &CallLine<'_>, ope
     usage.listeners.insert(call.listener.clone().into_owned());
     usage.uids.extend(uid);
     usage.certificates.extend(certificate.map(ToOwned::to_owned));
+    let profile = call.profile.as_deref().map(ProfileName::new);
+    match call.error.as_deref() {
+        Some("profile_not_allowed") => {
+            if let Some(profile) = profile {
+                *usage.refused_profiles.entry(profile).or_default() += 1;
+            }
+            return;
+        }
+        // Nobody has it, so nobody needs it.
+        Some("profile_unknown") => {}
+        _ => {
+            if let Some(profile) = profile {
+                *usage.profiles.entry(profile).or_default() += 1;
+            }
+        }
+    }
     let refused =
         matches!(call.error.as_deref(), Some("operation_not_allowed" | "caller_unidentified"));
     let operations = if refused { &mut usage.refused } else { &mut usage.allowed };
@@ -106,6 +127,7 @@ fn note(callers: &mut BTreeMap<CallerKey, CallerUsage>, call: &CallLine<'_>, ope
 
 fn print(
     callers: &BTreeMap<CallerKey, CallerUsage>,
+    templates: &[ProfilePattern],
     unmatched: u64,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
@@ -165,6 +187,7 @@ fn print(
             )?;
         }
         writeln!(out, "]")?;
+        profiles(usage, templates, out)?;
     }
     if unmatched > 0 {
         writeln!(
@@ -174,6 +197,67 @@ fn print(
     }
     Ok(())
 }
+
+/// Lists the profiles, if the calls can have named them. A template stands for its members if they are many.
+fn profiles(
+    usage: &CallerUsage,
+    templates: &[ProfilePattern],
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let template_of = |name: &ProfileName| {
+        let matching = templates.iter().filter(|template| template.matches(name));
+        matching.max_by_key(|template| template.specificity())
+    };
+    let is_named = usage.profiles.len() > 1
+        || !usage.refused_profiles.is_empty()
+        || usage.profiles.keys().any(|name| template_of(name).is_some());
+    if !is_named {
+        return Ok(());
+    }
+    let mut members: BTreeMap<&ProfilePattern, (u64, u64)> = BTreeMap::new();
+    for (name, calls) in &usage.profiles {
+        if let Some(template) = template_of(name) {
+            let (count, all) = members.entry(template).or_default();
+            (*count, *all) = (*count + 1, *all + calls);
+        }
+    }
+    members.retain(|_, (count, _)| *count >= MANY_MEMBERS);
+    writeln!(out, "profiles = [")?;
+    let mut line = |name: &str, remark: &str| {
+        writeln!(out, "    {:<36} # {remark}", format!("{},", toml(name)))
+    };
+    for (template, (count, calls)) in &members {
+        line(
+            &template.to_string(),
+            &format!("{calls} calls for {count} members; it allows all others too"),
+        )?;
+    }
+    for (name, calls) in &usage.profiles {
+        if template_of(name).is_none_or(|template| !members.contains_key(template)) {
+            line(name.as_str(), &format!("{calls} calls"))?;
+        }
+    }
+    for (name, calls) in usage.refused_profiles.iter().take(MOST_REFUSED) {
+        writeln!(
+            out,
+            "    # {:<34} # refused, {calls} calls",
+            format!("{},", toml(name.as_str()))
+        )?;
+    }
+    if usage.refused_profiles.len() > MOST_REFUSED {
+        writeln!(
+            out,
+            "    # and {} more that were refused",
+            usage.refused_profiles.len() - MOST_REFUSED
+        )?;
+    }
+    writeln!(out, "]")
+}
+
+/// So many members are not listed one by one.
+const MANY_MEMBERS: u64 = 10;
+/// A caller may ask for any name.
+const MOST_REFUSED: usize = 20;
 
 /// A name for a caller that has none.
 fn name_for(proof: &str) -> String {

@@ -114,6 +114,11 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
     for (name, profile) in &settings.profiles {
         page.line(name, upstream(profile))?;
         page.more(format_args!("with the credentials `{}`", profile.credentials))?;
+        if name.template().is_some() {
+            page.more(
+                "a template: each name that it matches is a profile with credentials of its own",
+            )?;
+        }
     }
     Ok(())
 }
@@ -146,7 +151,8 @@ fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Resu
     Ok(())
 }
 
-fn source(source: &SourceSettings) -> String {
+/// Where the values of a set are.
+pub(in crate::cli) fn source(source: &SourceSettings) -> String {
     match source {
         SourceSettings::Directory { path } => format!("files in {}", path.display()),
         SourceSettings::Environment { prefix } => format!("variables {prefix}…"),
@@ -184,6 +190,9 @@ fn callers(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<(
     for caller in &settings.callers {
         page.line(&caller.name, proofs(caller, settings))?;
         page.more(allowed(caller, settings))?;
+        if let Some(profiles) = profiles_of(caller) {
+            page.more(profiles)?;
+        }
         if !caller.forward.is_empty() {
             let names: Vec<_> = caller.forward.iter().map(|own| own.field().to_string()).collect();
             page.more(format_args!(
@@ -255,6 +264,16 @@ fn allowed(caller: &CallerRule, settings: &Settings) -> String {
     let known = operations.len();
     let count = if all == known { format!("all {known}") } else { format!("{all} of {known}") };
     format!("may use {count} operations: {}", patterns.join(", "))
+}
+
+/// The profiles that a caller uses besides those of its listeners.
+fn profiles_of(caller: &CallerRule) -> Option<String> {
+    let patterns: Vec<_> = caller.profiles.iter().map(ToString::to_string).collect();
+    match (&caller.profile, patterns.is_empty()) {
+        (Some(own), _) => Some(format!("its calls go to `{own}`")),
+        (None, false) => Some(format!("with the profiles {}", patterns.join(", "))),
+        (None, true) => None,
+    }
 }
 
 /// The caller's rate limit, if there is one.

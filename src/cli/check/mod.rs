@@ -10,9 +10,10 @@ mod online;
 use std::{io::Write, process::ExitCode};
 
 pub use meaning::explain;
-pub(super) use meaning::proofs;
+pub(super) use meaning::{proofs, source};
+pub(super) use online::{Report, Step, look_at_credentials, look_at_upstream, members_of, set_of};
 
-use self::online::{Report, Step};
+use self::online::ProfileChoice;
 use super::{ConfigFiles, Failure, block_on};
 use crate::config::{Loaded, Problems};
 
@@ -30,6 +31,10 @@ pub struct Args {
     /// there, and is put on the audit trail before it is made.
     #[arg(long, requires = "online")]
     pub no_call: bool,
+    /// Which profile to look at: one, by its name; `all`, with every member that the source of a template can
+    /// list, a line each; or `sample`, with ten of them. Without it, every profile that has a table of its own.
+    #[arg(long, requires = "online", value_name = "NAME|all|sample")]
+    pub profile: Option<ProfileChoice>,
     /// Print the steps as JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -46,7 +51,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let report = look(&loaded, args)?;
-    report.tell(out)?;
+    report.tell("Online", out)?;
     match report.failed() {
         0 => Ok(ExitCode::SUCCESS),
         1 => Err(Failure::failed("one step failed")),
@@ -75,7 +80,7 @@ fn as_json(args: &Args, out: &mut impl Write) -> Result<ExitCode, Failure> {
 }
 
 fn look(loaded: &Loaded, args: &Args) -> Result<Report, Failure> {
-    block_on(online::look(loaded, !args.no_call))
+    block_on(online::look(loaded, !args.no_call, args.profile.as_ref()))
 }
 
 fn configuration(loaded: &Loaded) -> Report {

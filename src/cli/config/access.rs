@@ -13,7 +13,7 @@ use crate::{
         decision::{Decisions, Line, Verdict},
     },
     config::Settings,
-    domain::UNIDENTIFIED,
+    domain::{CallerRule, ProfilePattern, UNIDENTIFIED},
 };
 
 /// Who may do what: the operations of each caller, by name.
@@ -30,6 +30,8 @@ struct Caller {
     may: BTreeSet<String>,
     /// How it is known.
     proofs: String,
+    /// The profiles that its entry lists or names.
+    profiles: BTreeSet<ProfilePattern>,
 }
 
 /// What changes for one caller.
@@ -41,6 +43,10 @@ pub(super) struct CallerChange {
     pub(super) gained: BTreeSet<String>,
     /// The operations that it may no longer use.
     pub(super) lost: BTreeSet<String>,
+    /// The profiles that it may use now.
+    pub(super) profiles_gained: Vec<String>,
+    /// The profiles that it may no longer use.
+    pub(super) profiles_lost: Vec<String>,
     /// How it was known, and how it is known now.
     pub(super) proofs: [Option<String>; 2],
 }
@@ -61,11 +67,21 @@ impl AccessRights {
             let rule = settings.callers.iter().find(|rule| &*rule.name == name);
             rule.map_or_else(|| "known by its listener".to_owned(), |rule| proofs(rule, settings))
         };
+        let profiles = |name: &str| {
+            let rules = settings.callers.iter().filter(|rule| &*rule.name == name);
+            let own = |rule: &CallerRule| rule.profile.clone().map(ProfilePattern::Exactly);
+            rules.flat_map(|rule| rule.profiles.iter().cloned().chain(own(rule))).collect()
+        };
+        let caller = |name: &str| Caller {
+            may: BTreeSet::new(),
+            proofs: proofs(name),
+            profiles: profiles(name),
+        };
         let named = decisions.callers().into_iter();
-        let mut callers: BTreeMap<_, _> = named
-            .map(|name| (name.to_owned(), Caller { may: BTreeSet::new(), proofs: proofs(name) }))
-            .collect();
-        let nobody = Caller { may: BTreeSet::new(), proofs: String::new() };
+        let mut callers: BTreeMap<_, _> =
+            named.map(|name| (name.to_owned(), caller(name))).collect();
+        let (may, profiles) = (BTreeSet::new(), BTreeSet::new());
+        let nobody = Caller { may, proofs: String::new(), profiles };
         callers.insert(UNIDENTIFIED.to_owned(), nobody);
         for operation in settings.catalog.operations() {
             for (caller, decision) in decisions.for_everybody(operation) {
@@ -101,6 +117,8 @@ impl AccessRights {
             let may =
                 |caller: Option<&Caller>| caller.map_or_else(|| nothing.clone(), |c| c.may.clone());
             let (could, can) = (may(old), may(new));
+            let none = BTreeSet::new();
+            let [had, has] = [old, new].map(|it| it.map_or(&none, |caller| &caller.profiles));
             CallerChange {
                 caller: name.clone(),
                 change: match (old, new) {
@@ -110,6 +128,8 @@ impl AccessRights {
                 },
                 gained: &can - &could,
                 lost: &could - &can,
+                profiles_gained: beyond(has, had),
+                profiles_lost: beyond(had, has),
                 proofs: [old, new].map(|caller| caller.map(|caller| caller.proofs.clone())),
             }
         });
@@ -172,8 +192,18 @@ impl AccessRights {
 impl CallerChange {
     fn is_one(&self) -> bool {
         let [was, is] = &self.proofs;
-        !self.gained.is_empty() || !self.lost.is_empty() || was != is
+        let lists = [&self.profiles_gained, &self.profiles_lost];
+        !self.gained.is_empty()
+            || !self.lost.is_empty()
+            || lists.into_iter().any(|patterns| !patterns.is_empty())
+            || was != is
     }
+}
+
+/// The patterns that stand for profiles which the others do not stand for.
+fn beyond(patterns: &BTreeSet<ProfilePattern>, others: &BTreeSet<ProfilePattern>) -> Vec<String> {
+    let is_covered = |pattern: &ProfilePattern| others.iter().any(|other| other.covers(pattern));
+    patterns.iter().filter(|pattern| !is_covered(pattern)).map(ToString::to_string).collect()
 }
 
 /// `` delete tenant objects (`tenant.delete`) ``

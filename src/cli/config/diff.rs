@@ -115,9 +115,9 @@ impl Difference {
         let mut lines = Vec::new();
         for change in &self.access {
             lines.extend(in_words(change, rights));
-            told.insert(format!("callers[{}].allow", change.caller));
-            told.insert(format!("callers[{}].unix_uids", change.caller));
-            told.insert(format!("callers[{}].tls_names", change.caller));
+            for key in ["allow", "unix_uids", "tls_names", "profile", "profiles"] {
+                told.insert(format!("callers[{}].{key}", change.caller));
+            }
         }
         let entries = self.entries();
         for (title, sections) in SECTIONS {
@@ -214,7 +214,8 @@ impl KeyChange {
 
 /// What changes for a caller, a sentence each.
 fn in_words(change: &CallerChange, [could, can]: &[AccessRights; 2]) -> Vec<String> {
-    let CallerChange { caller, change, gained, lost, proofs } = change;
+    let CallerChange { caller, change, gained, lost, profiles_gained, profiles_lost, proofs } =
+        change;
     let name = match caller.as_str() {
         UNIDENTIFIED => "callers without a name".to_owned(),
         name => format!("`{name}`"),
@@ -222,7 +223,11 @@ fn in_words(change: &CallerChange, [could, can]: &[AccessRights; 2]) -> Vec<Stri
     let mut sentences = Vec::new();
     match (change, proofs) {
         (Presence::New, [_, Some(is)]) => {
-            return vec![format!("{name} is new, {is}; it may {}", can.in_words(gained))];
+            let with = match profiles_gained.as_slice() {
+                [] => String::new(),
+                some => format!(" with the profiles {}", some.join(", ")),
+            };
+            return vec![format!("{name} is new, {is}; it may {}{with}", can.in_words(gained))];
         }
         (Presence::Gone, _) => {
             return vec![format!("{name} is gone; it could {}", could.in_words(lost))];
@@ -239,6 +244,11 @@ fn in_words(change: &CallerChange, [could, can]: &[AccessRights; 2]) -> Vec<Stri
         sentences.push(format!("{name} may no longer {}", could.in_words(lost)));
         if can.has_nothing(caller) {
             sentences.push(format!("{name} may use nothing now"));
+        }
+    }
+    for (may, patterns) in [("may now", profiles_gained), ("may no longer", profiles_lost)] {
+        if !patterns.is_empty() {
+            sentences.push(format!("{name} {may} use the profiles {}", patterns.join(", ")));
         }
     }
     sentences

@@ -75,6 +75,12 @@ pub(super) enum Command {
     /// `--probe https://api.pigello.io` both happen in one go, if Pigello takes the new version.
     /// `rotate --back` returns to the version before.
     Rotate(RotateArgs),
+    /// Put a table of many sets into the store, or all into a vault
+    ///
+    /// The table is CSV on standard input. Its header names the columns, in any order: `profile`, and the values,
+    /// such as `customer_id` and `client_secret`. Each row becomes the set of a profile: a member of the template whose
+    /// credentials the configuration names. All rows are written or none, and only what changes gets a new version.
+    Import(ImportArgs),
     /// Show names, versions, ages and fingerprints; never a value
     Show(ShowArgs),
     /// Remove a set, or one version of it
@@ -152,6 +158,20 @@ pub(super) struct RotateArgs {
     pub(super) back: bool,
     #[command(flatten)]
     pub(super) probe: ProbeArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct ImportArgs {
+    /// Read a table from standard input
+    #[arg(long, required = true)]
+    pub(super) table: bool,
+    /// Say what would change, and write nothing
+    #[arg(long, conflicts_with = "print_vault_commands")]
+    pub(super) dry_run: bool,
+    /// For `source = "vault"`: write a JSON file for each row into this new folder, readable by you alone, and print
+    /// the commands that put them into the vault
+    #[arg(long, value_name = "DIR")]
+    pub(super) print_vault_commands: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

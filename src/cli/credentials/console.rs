@@ -27,6 +27,8 @@ use crate::{
 
 /// Bound of a JSON object with seven values, with room for layout.
 const MAX_JSON_BYTES: usize = 128 * 1024;
+/// Bound of a table, which makes no larger store.
+const MAX_TABLE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The command's input and output.
 pub struct Console<'a> {
@@ -75,6 +77,19 @@ impl<'a> Console<'a> {
         SecretText::parse(&raw).map_err(|problem| {
             Failure::failed(format!("`{}` on standard input {problem}", name.key()))
         })
+    }
+
+    /// Reads a table.
+    pub(super) fn read_table(&mut self) -> Result<SecretBuffer, Failure> {
+        if self.is_terminal() {
+            return Err(Failure::usage("the table is read from standard input")
+                .hint("`credentials import --table <customers.csv`"));
+        }
+        let table = self.read(MAX_TABLE_BYTES, false)?;
+        if table.len() == MAX_TABLE_BYTES {
+            return Err(Failure::usage("the table is larger than 16 MiB"));
+        }
+        Ok(table)
     }
 
     /// Reads a JSON object.

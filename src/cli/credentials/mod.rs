@@ -5,9 +5,11 @@
 
 mod arguments;
 mod console;
+mod import;
 mod probe;
 mod prompt;
 mod show;
+mod table;
 mod write;
 
 pub use arguments::{CredentialsArgs, StorePlace, leave_out_values};
@@ -35,30 +37,36 @@ pub fn run(
     console: &mut Console<'_>,
     locate: Locate<'_>,
 ) -> Result<(), Failure> {
-    let store = find(&args.store, locate)?;
+    let store = || find(&args.store, locate);
     let name = args.store.set();
     match &args.command {
-        Command::Init => write::init(&store, console),
-        Command::Set(values) => write::set(&store, name, values, console),
-        Command::Rotate(rotate) => write::rotate(&store, &args.store, rotate, console),
-        Command::Show(show) => show::show(&store, args.store.name.as_deref(), show, console),
-        Command::Remove(remove) => write::remove(&store, name, remove, console),
+        Command::Init => write::init(&store()?, console),
+        Command::Set(values) => write::set(&store()?, name, values, console),
+        Command::Rotate(rotate) => write::rotate(&store()?, &args.store, rotate, console),
+        Command::Show(show) => show::show(&store()?, args.store.name.as_deref(), show, console),
+        Command::Remove(remove) => write::remove(&store()?, name, remove, console),
+        Command::Import(import) => import::run(import, &args.store, console),
     }
 }
 
 fn find(args: &StoreArgs, locate: Locate<'_>) -> Result<SealedStore, Failure> {
     if let Some(file) = &args.file {
-        let key_file = args.key_file.clone().unwrap_or_else(|| beside(file));
-        if *file == key_file {
-            let text = format!("{} would be the store and its key", file.display());
-            return Err(Failure::usage(text).hint("name the key with `--key-file FILE`"));
-        }
-        return Ok(SealedStore::new(file, key_file));
+        return named(file, args);
     }
     let place = locate(&args.config, args.set())
         .map_err(|message| Failure::usage(message).hint("name the store with `--file FILE`"))?;
     let key_file = args.key_file.clone().unwrap_or(place.key_file);
     Ok(SealedStore::new(place.file, key_file))
+}
+
+/// The store of `--file`.
+fn named(file: &Path, args: &StoreArgs) -> Result<SealedStore, Failure> {
+    let key_file = args.key_file.clone().unwrap_or_else(|| beside(file));
+    if *file == key_file {
+        let text = format!("{} would be the store and its key", file.display());
+        return Err(Failure::usage(text).hint("name the key with `--key-file FILE`"));
+    }
+    Ok(SealedStore::new(file, key_file))
 }
 
 /// The default key file: `credentials.key` beside `credentials.sealed`.

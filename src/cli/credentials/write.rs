@@ -324,6 +324,6 @@ fn remark_on_missing(missing: &[ValueName], console: &mut Console<'_>) -> Result
 }
 
 /// Whole seconds are enough for people.
-fn second(time: Timestamp) -> Timestamp {
+pub(super) fn second(time: Timestamp) -> Timestamp {
     time.round(jiff::Unit::Second).unwrap_or(time)
 }

@@ -121,38 +121,32 @@ impl<'a> Decisions<'a> {
         &self,
         entrance: &Entrance<'_>,
         operation: &Operation,
+        profile: Option<&ProfileName>,
     ) -> Decision {
         let target = Self::target_of(operation);
         let line = Line { method: operation.method().as_str(), target: &target };
-        self.decide(entrance, line, &self.profile_field(entrance))
+        let named = match profile {
+            Some(name) => profile_field(name.as_str()),
+            None => self.some_profile_of(entrance),
+        };
+        self.decide(entrance, line, named.as_slice())
     }
 
     /// Names a profile that the caller may use, on a listener where requests have to.
-    fn profile_field(&self, entrance: &Entrance<'_>) -> Vec<Field> {
+    fn some_profile_of(&self, entrance: &Entrance<'_>) -> Option<Field> {
         let Entrance(Chosen { listener, caller, .. }) = entrance;
-        let rule = self.settings.callers.iter().find(|rule| Some(&*rule.name) == *caller);
-        let pattern = rule.and_then(|rule| rule.profiles.first());
-        let (None, Some(pattern)) = (&listener.profile, pattern) else { return Vec::new() };
-        let name = match pattern {
-            ProfilePattern::Exactly(name) => name.to_string(),
-            ProfilePattern::Prefix(prefix) => self.member_of(prefix),
-        };
-        profile_field(&name).into_iter().collect()
-    }
-
-    /// A profile whose name begins like this.
-    fn member_of(&self, prefix: &str) -> String {
-        let tables = self.settings.profiles.keys().map(ProfileName::as_str);
-        let fixed = tables.map(|table| table.strip_suffix('*').unwrap_or(table));
-        let longest =
-            fixed.filter(|fixed| fixed.starts_with(prefix)).max_by_key(|fixed| fixed.len());
-        match longest {
-            Some(fixed) if self.settings.profiles.contains_key(&ProfileName::new(fixed)) => {
-                fixed.to_owned()
-            }
-            Some(fixed) => format!("{fixed}x"),
-            None => format!("{prefix}x"),
+        let rule = self.settings.callers.iter().find(|rule| Some(&*rule.name) == *caller)?;
+        if listener.profile.is_some() {
+            return None;
         }
+        let patterns = self.settings.profiles.keys().map(|table| {
+            table.template().unwrap_or_else(|| ProfilePattern::Exactly(table.clone()))
+        });
+        let may = |pattern: ProfilePattern| {
+            rule.profiles.iter().find_map(|listed| listed.common(&pattern))
+        };
+        let name = patterns.filter_map(may).find(ProfileName::is_nameable)?;
+        profile_field(name.as_str())
     }
 
     /// The target of an operation, with an object that is nowhere.
@@ -169,12 +163,38 @@ impl<'a> Decisions<'a> {
     pub(super) fn for_everybody(&self, operation: &Operation) -> Vec<(&'a str, Decision)> {
         let named = self.callers().into_iter().filter_map(|name| {
             let entrance = self.entrance(None, Some(name)).ok()?;
-            Some((name, self.decide_operation(&entrance, operation)))
+            Some((name, self.decide_operation(&entrance, operation, None)))
         });
         let stranger = self.strangers_entrance();
-        let stranger =
-            stranger.map(|entrance| (UNIDENTIFIED, self.decide_operation(&entrance, operation)));
+        let stranger = stranger
+            .map(|entrance| (UNIDENTIFIED, self.decide_operation(&entrance, operation, None)));
         named.chain(stranger).collect()
+    }
+
+    /// The same with one profile: on any listener, because a listener may name the profile.
+    pub(super) fn for_everybody_with(
+        &self,
+        profile: &ProfileName,
+        operation: &Operation,
+    ) -> Vec<(&'a str, Decision)> {
+        let mut best: BTreeMap<&str, Decision> = BTreeMap::new();
+        for listener in &self.settings.listeners {
+            let on = Some(listener.name.as_str());
+            let named =
+                self.callers().into_iter().map(|name| (name, self.entrance(on, Some(name))));
+            let stranger =
+                listener.caller.is_none().then(|| (UNIDENTIFIED, self.entrance(on, None)));
+            for (name, entrance) in named.chain(stranger) {
+                let Ok(entrance) = entrance else { continue };
+                let decision = self.decide_operation(&entrance, operation, Some(profile));
+                let is_better =
+                    best.get(name).is_none_or(|known| known.verdict == Verdict::Refused);
+                if decision.profile.as_ref() == Some(profile) && is_better {
+                    best.insert(name, decision);
+                }
+            }
+        }
+        best.into_iter().collect()
     }
 }
 

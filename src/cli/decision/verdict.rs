@@ -47,13 +47,16 @@ impl Verdict {
 
 /// The errors that a request decides by its head. All others depend on further calls, on the body as it comes, on
 /// the connection, on the state of the gateway, or on Pigello.
-const REFUSALS: [Kind; 13] = [
+const REFUSALS: [Kind; 16] = [
     Kind::Malformed,
     Kind::TargetNotCanonical,
     Kind::HostForbidden,
     Kind::CrossSite,
     Kind::Unidentified,
     Kind::NotAllowed,
+    Kind::ProfileNotNamed,
+    Kind::ProfileNotAllowed,
+    Kind::ProfileUnknown,
     Kind::OperationUnknown,
     Kind::MethodRefused,
     Kind::NotImplemented,

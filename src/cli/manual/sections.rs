@@ -119,6 +119,12 @@ const EXAMPLES: &[Entry] = &[
         "credentials set",
         "pigello-gateway credentials set --name production --from-json - <values.json",
     ),
+    (
+        "credentials import",
+        "pigello-gateway credentials import --table --config gateway.toml <customers.csv",
+    ),
+    ("profiles list", "pigello-gateway profiles list --config gateway.toml"),
+    ("profiles check", "pigello-gateway profiles check customer-acme --config gateway.toml"),
     ("audit query", "pigello-gateway audit query --caller billing --during 2026-11"),
     ("audit tail", "pigello-gateway audit tail --follow"),
     ("audit verify", "pigello-gateway audit verify --config gateway.toml"),

@@ -92,6 +92,11 @@ fn list(args: &Args, out: &mut impl Write, notes: &mut impl Write) -> Result<(),
     print::print(&listed, form, terminal_width(), out)?;
     if matches!(form, Form::List | Form::Matrix) {
         known.remarks.iter().try_for_each(|remark| writeln!(notes, "note: {remark}"))?;
+        let of_caller =
+            known.profiles.iter().filter(|(name, _)| args.caller.as_ref() == Some(name));
+        for (name, patterns) in of_caller {
+            writeln!(notes, "note: `{name}` may use them with the profiles {patterns}")?;
+        }
     }
     Ok(())
 }
@@ -102,6 +107,8 @@ struct Known {
     catalog_names: Vec<String>,
     with_policy: bool,
     remarks: Vec<&'static str>,
+    /// The callers whose entries list profiles, with these.
+    profiles: Vec<(String, String)>,
 }
 
 impl Known {
@@ -116,7 +123,13 @@ impl Known {
         let settings = files.load()?.for_serving()?.settings;
         let policy = app::policy(&settings);
         let access = policy.matrix(&settings.callers);
-        Ok(Self::new(access, &policy.catalog, Some(&policy)))
+        let listing = settings.callers.iter().filter(|rule| !rule.profiles.is_empty());
+        let listing = listing.map(|rule| {
+            let patterns: Vec<_> = rule.profiles.iter().map(ToString::to_string).collect();
+            (rule.name.to_string(), patterns.join(", "))
+        });
+        let profiles = listing.collect();
+        Ok(Self { profiles, ..Self::new(access, &policy.catalog, Some(&policy)) })
     }
 
     fn new(access: AccessMatrix, catalog: &Catalog, policy: Option<&Policy>) -> Self {
@@ -137,7 +150,13 @@ impl Known {
             }
         }
         let names = catalog.operations().iter().map(|operation| operation.name().to_owned());
-        Self { access, catalog_names: names.collect(), with_policy: policy.is_some(), remarks }
+        Self {
+            access,
+            catalog_names: names.collect(),
+            with_policy: policy.is_some(),
+            remarks,
+            profiles: Vec::new(),
+        }
     }
 
     /// The place of a caller in the matrix.

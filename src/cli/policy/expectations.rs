@@ -9,6 +9,7 @@
 //! [[expect]]
 //! operation = "protectedidentity.*"
 //! only = ["audit"]                                            # these callers may, and nobody else
+//! profile = "customer-acme"                                   # with this profile
 //! ```
 
 use std::{
@@ -24,11 +25,13 @@ use toml_edit::{Document, Item, Table};
 
 use crate::{
     cli::{
-        decision::{Decisions, Entrance, Expectation, Field, field, line_of, unknown},
+        decision::{
+            Decisions, Entrance, Expectation, Field, field, line_of, profile_field, unknown,
+        },
         failure::Message,
     },
     config::suggestion,
-    domain::{Operation, OperationPattern, UNIDENTIFIED},
+    domain::{Operation, OperationPattern, ProfileName, UNIDENTIFIED},
 };
 
 /// One expectation.
@@ -45,7 +48,13 @@ pub(super) enum What<'a> {
     /// That this becomes of each request.
     Verdict { entrance: Entrance<'a>, requests: Vec<Request>, verdict: Expectation },
     /// That of all callers only these may use any of the operations.
-    Only { pattern: String, operations: Vec<Arc<Operation>>, callers: BTreeSet<String> },
+    Only {
+        pattern: String,
+        operations: Vec<Arc<Operation>>,
+        callers: BTreeSet<String>,
+        /// With this profile, or with any of their own.
+        profile: Option<ProfileName>,
+    },
 }
 
 /// A request.
@@ -53,7 +62,10 @@ pub(super) enum What<'a> {
 pub(super) struct Request {
     pub(super) method: String,
     pub(super) target: String,
+    /// With the field that names its profile.
     pub(super) fields: Vec<Field>,
+    /// The profile that it names.
+    pub(super) profile: Option<ProfileName>,
 }
 
 /// Reads a file. What is wrong goes to `mistakes`, and the rest is still read.
@@ -183,12 +195,15 @@ impl<'a> Reader<'_, 'a> {
 
     /// The requests of `request`, of `method` and `path`, or of each operation of `operation`.
     fn requests(&mut self, table: &Table) -> Option<Vec<Request>> {
-        let fields = self.fields(table)?;
+        let mut fields = self.fields(table)?;
+        let profile = if table.contains_key("profile") { Some(self.profile(table)?) } else { None };
+        fields.extend(profile.iter().filter_map(|name| profile_field(name.as_str())));
         let given = ["request", "path", "operation"].map(|key| table.contains_key(key));
         let request = |method: &str, target: &str| Request {
             method: method.to_owned(),
             target: target.to_owned(),
             fields: fields.clone(),
+            profile: profile.clone(),
         };
         match given {
             [false, false, true] if !table.contains_key("method") => {
@@ -234,6 +249,21 @@ impl<'a> Reader<'_, 'a> {
         .ok()
     }
 
+    /// The profile, if the configuration has it.
+    fn profile(&mut self, table: &Table) -> Option<ProfileName> {
+        let text = self.text(table, "profile")?;
+        let settings = self.decisions.settings();
+        let name = ProfileName::new(&*text);
+        if settings.profile(&name).is_some() {
+            return Some(name);
+        }
+        let known: Vec<_> = settings.profiles.keys().map(ProfileName::as_str).collect();
+        let failure = unknown("profile", &text, &known);
+        let (text, hint) = failure.text();
+        self.mistake(span(table, "profile"), format!("profile: {text}"), hint.map(str::to_owned));
+        None
+    }
+
     fn fields(&mut self, table: &Table) -> Option<Vec<Field>> {
         let texts =
             if table.contains_key("headers") { self.texts(table, "headers")? } else { Vec::new() };
@@ -265,7 +295,8 @@ impl<'a> Reader<'_, 'a> {
             return None;
         }
         let (pattern, operations) = self.operations(table)?;
-        Some(What::Only { pattern, operations, callers: callers?.into_iter().collect() })
+        let profile = if table.contains_key("profile") { Some(self.profile(table)?) } else { None };
+        Some(What::Only { pattern, operations, callers: callers?.into_iter().collect(), profile })
     }
 
     /// The operations of the pattern in `operation`.
@@ -343,7 +374,17 @@ fn span(table: &Table, key: &str) -> Option<Range<usize>> {
     table.key(key).and_then(toml_edit::Key::span)
 }
 
-const KEYS: [&str; 9] =
-    ["caller", "listener", "request", "method", "path", "operation", "headers", "verdict", "only"];
+const KEYS: [&str; 10] = [
+    "caller",
+    "listener",
+    "profile",
+    "request",
+    "method",
+    "path",
+    "operation",
+    "headers",
+    "verdict",
+    "only",
+];
 /// No file of expectations is larger, but what a wrong path leads to may be.
 const MAX_BYTES: u64 = 1024 * 1024;

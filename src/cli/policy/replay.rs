@@ -1,7 +1,8 @@
 //! `policy replay`: what a configuration would do with the calls on the audit trail.
 //!
 //! A record has the listener, the proof of the caller, the method and the path of a call, so the call goes through
-//! the decision again. It has no query values, no header fields, and of a certificate one name only.
+//! the decision again, with the field that names its profile. It has no query values, no other header fields, and of
+//! a certificate one name only.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use crate::{
     cli::{
         ConfigFiles, Failure,
         audit::{AuditExit, CallFilter, FoundContent, Trails, search},
-        decision::{Decisions, Field, Line, PLACEHOLDER_ID, Verdict},
+        decision::{Decisions, Field, Line, PLACEHOLDER_ID, Verdict, profile_field},
         time::Zone,
     },
     domain::{UNIDENTIFIED, visible},
@@ -67,6 +68,8 @@ struct Group {
     caller: String,
     /// The operation of the record; `None` if it matched none.
     operation: Option<String>,
+    /// The profile of the record, if that decides; `None` if it does not.
+    profile: Option<String>,
 }
 
 /// How many calls of a group there are.
@@ -138,14 +141,16 @@ impl Found {
         };
         self.judged += 1;
         let proof = call.caller_proof.as_deref().unwrap_or_default();
-        let (verdict, why) = match decisions.recorded_entrance(&call.listener, proof) {
+        let (verdict, error, why) = match decisions.recorded_entrance(&call.listener, proof) {
             Some(entrance) => {
                 let line = Line { method: &call.method, target: &path };
                 let body = body_of(call).filter(|_| was_served);
-                let decision = decisions.decide(&entrance, line, body.as_slice());
-                (decision.verdict, decision.why)
+                let profile = call.profile.as_deref().and_then(profile_field);
+                let fields: Vec<_> = body.into_iter().chain(profile).collect();
+                let decision = decisions.decide(&entrance, line, &fields);
+                (decision.verdict, decision.error.map(Kind::label), decision.why)
             }
-            None => (Verdict::Refused, format!("there is no listener `{}`", call.listener)),
+            None => (Verdict::Refused, None, format!("there is no listener `{}`", call.listener)),
         };
         let change = match (was_served, verdict) {
             (true, Verdict::Refused) => Change::Refused,
@@ -155,7 +160,10 @@ impl Found {
         };
         let caller = call.caller.as_deref().unwrap_or(UNIDENTIFIED).to_owned();
         let operation = call.operation.as_deref().map(str::to_owned);
-        self.count(Group { change, caller, operation }, &call.time, why);
+        let decides = if was_served { error } else { call.error.as_deref() };
+        let profile = call.profile.as_deref().filter(|_| decides.is_some_and(is_about_profiles));
+        let profile = profile.map(str::to_owned);
+        self.count(Group { change, caller, operation, profile }, &call.time, why);
     }
 
     fn count(&mut self, group: Group, time: &str, why: String) {
@@ -204,8 +212,17 @@ impl Found {
         }
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["WOULD BE", "CALLER", "OPERATION", "CALLS", "FIRST", "LAST", "RULE"]);
-        for (Group { change, caller, operation }, calls) in &self.groups {
+        table.set_header([
+            "WOULD BE",
+            "CALLER",
+            "OPERATION",
+            "PROFILE",
+            "CALLS",
+            "FIRST",
+            "LAST",
+            "RULE",
+        ]);
+        for (Group { change, caller, operation, profile }, calls) in &self.groups {
             let change = match change {
                 Change::Refused => "refused",
                 Change::Reported => "reported",
@@ -215,13 +232,14 @@ impl Found {
                 change.to_owned(),
                 visible(caller).into_owned(),
                 visible(operation.as_deref().unwrap_or("none")).into_owned(),
+                visible(profile.as_deref().unwrap_or("any")).into_owned(),
                 calls.calls.to_string(),
                 zone.show(&calls.first),
                 zone.show(&calls.last),
                 visible(&calls.why).into_owned(),
             ]);
         }
-        if let Some(column) = table.column_mut(3) {
+        if let Some(column) = table.column_mut(4) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         writeln!(out, "\n{}", table.trim_fmt())
@@ -246,7 +264,7 @@ impl Found {
         }
         writeln!(
             notes,
-            "a record has no query values and no header fields, and of a certificate one name"
+            "a record has no query values, of the header fields only the profile's name, and of a certificate one name"
         )
     }
 
@@ -274,8 +292,20 @@ impl Found {
 
 /// Whether a call was refused by a rule of the configuration.
 fn is_by_rules(error: Option<&str>) -> bool {
-    let rules = [Kind::NotAllowed, Kind::Unidentified, Kind::OperationUnknown];
+    let rules = [
+        Kind::NotAllowed,
+        Kind::Unidentified,
+        Kind::OperationUnknown,
+        Kind::ProfileNotAllowed,
+        Kind::ProfileNotNamed,
+    ];
     rules.iter().any(|kind| error == Some(kind.label()))
+}
+
+/// Whether an error depends on the profile of the call.
+fn is_about_profiles(error: &str) -> bool {
+    let kinds = [Kind::ProfileNotAllowed, Kind::ProfileUnknown];
+    kinds.iter().any(|kind| error == kind.label())
 }
 
 /// The path of a record as it was sent; `None` if a part of it is missing. An object whose UUID is hashed gets one

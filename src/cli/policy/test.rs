@@ -16,14 +16,15 @@ use crate::{
         ConfigFiles, Failure,
         decision::{Decision, Decisions, Expectation, Line, Verdict},
     },
-    domain::{Operation, UNIDENTIFIED, visible},
+    domain::{Operation, ProfileName, UNIDENTIFIED, visible},
     error::Kind,
 };
 
 /// Tests who may do what against expectations in a file.
 ///
 /// Each `[[expect]]` names a request (`request`, `operation`, or `method` and `path`), a `caller`, and a `verdict` as
-/// `explain --expect` takes it; or an `operation` and `only`, the callers who may use it. The exit code is 1 if an
+/// `explain --expect` takes it; or an `operation` and `only`, the callers who may use it. `profile` is
+/// the profile that the request names. The exit code is 1 if an
 /// expectation is not met.
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArgs {
@@ -96,11 +97,16 @@ fn judge(decisions: &Decisions<'_>, Expected { place, what }: Expected<'_>) -> O
         What::Verdict { entrance, requests, verdict } => {
             let listener = &entrance.listener().name;
             for request in &requests {
-                let Request { method, target, fields } = request;
+                let Request { method, target, fields, profile } = request;
                 let decision = decisions.decide(&entrance, Line { method, target }, fields);
                 let (request, becomes) = (in_words(request, &decision), decision.in_words());
                 let why = &decision.why;
-                if !verdict.is_met(&decision) {
+                let other = decision.profile.as_ref().filter(|_| profile.is_some());
+                if let Some(other) = other.filter(|other| profile.as_ref() != Some(other)) {
+                    found.push(format!(
+                        "{request} on `{listener}` is for the profile `{other}`, whatever it names"
+                    ));
+                } else if !verdict.is_met(&decision) {
                     found.push(format!(
                         "expected `{verdict}`, and {request} on `{listener}` is {becomes}: {why}"
                     ));
@@ -111,8 +117,8 @@ fn judge(decisions: &Decisions<'_>, Expected { place, what }: Expected<'_>) -> O
                 }
             }
         }
-        What::Only { pattern, operations, callers } => {
-            found = beyond(decisions, &pattern, &operations, &callers);
+        What::Only { pattern, operations, callers, profile } => {
+            found = beyond(decisions, &pattern, &operations, &callers, profile.as_ref());
         }
     }
     Outcome { place, met: found.is_empty(), found, notes }
@@ -120,7 +126,7 @@ fn judge(decisions: &Decisions<'_>, Expected { place, what }: Expected<'_>) -> O
 
 /// Whether a request is refused because of who calls: another one may be refused for a slip in the file.
 fn is_about_the_caller(decision: &Decision) -> bool {
-    matches!(decision.error, Some(Kind::NotAllowed | Kind::Unidentified))
+    matches!(decision.error, Some(Kind::NotAllowed | Kind::Unidentified | Kind::ProfileNotAllowed))
 }
 
 /// `` `GET /accounts/…` (`subtenant.list`) of `billing` ``
@@ -139,10 +145,15 @@ fn beyond(
     pattern: &str,
     operations: &[Arc<Operation>],
     callers: &BTreeSet<String>,
+    profile: Option<&ProfileName>,
 ) -> Vec<String> {
     let mut may: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();
     for operation in operations {
-        for (caller, decision) in decisions.for_everybody(operation) {
+        let everybody = match profile {
+            Some(profile) => decisions.for_everybody_with(profile, operation),
+            None => decisions.for_everybody(operation),
+        };
+        for (caller, decision) in everybody {
             if matches!(decision.verdict, Verdict::Allowed | Verdict::Reported) {
                 let why = match decision.verdict {
                     Verdict::Reported => "`policy.mode` only reports".to_owned(),
@@ -153,9 +164,10 @@ fn beyond(
         }
     }
     let named: Vec<_> = callers.iter().map(|name| format!("`{name}`")).collect();
+    let with = profile.map_or_else(String::new, |name| format!(" with the profile `{name}`"));
     let only = match named.as_slice() {
-        [] => format!("expected that nobody may use `{pattern}`"),
-        named => format!("expected that only {} may use `{pattern}`", named.join(", ")),
+        [] => format!("expected that nobody may use `{pattern}`{with}"),
+        named => format!("expected that only {} may use `{pattern}`{with}", named.join(", ")),
     };
     let others = may.iter().filter(|(caller, _)| !callers.contains(**caller));
     let others = others.map(|(caller, used)| {

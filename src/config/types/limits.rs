@@ -168,6 +168,10 @@ pub struct Telemetry {
     pub proxy_authorization_file: Option<PathBuf>,
     /// Hosts, domains and networks that are called without the proxy, like `NO_PROXY`.
     pub no_proxy: Vec<String>,
+    /// How many members of templates (`[profiles."customer-*"]`) have metrics of their own: the busiest ones. The calls
+    /// of the others are counted together, with `profile="other"`.
+    #[schemars(with = "u32", range(max = 1000))]
+    pub top_profiles: usize,
 }
 
 impl Telemetry {
@@ -202,6 +206,7 @@ impl Default for Telemetry {
             proxy: None,
             proxy_authorization_file: None,
             no_proxy: Vec::new(),
+            top_profiles: 20,
         }
     }
 }

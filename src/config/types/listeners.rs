@@ -1,6 +1,7 @@
 //! `[[listeners]]`, `[admin]`, `[metrics]` and `[profiles.…]`: the gateway's sockets, and where calls go.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -207,6 +208,23 @@ pub struct Profile {
     pub max_members: Option<u64>,
     /// Of a template: how long it is remembered that its source does not have a name. Default: `30s`.
     pub negative_ttl: Option<Span>,
+}
+
+/// The table that a profile is made of: its own, or that of the most specific template that matches its name.
+pub fn table_of<'a>(
+    tables: &'a BTreeMap<ProfileName, Profile>,
+    name: &ProfileName,
+) -> Option<(&'a ProfileName, &'a Profile)> {
+    if name.template().is_some() {
+        return None;
+    }
+    let templates = tables.iter().filter_map(|(table, profile)| {
+        let pattern = table.template().filter(|pattern| pattern.matches(name))?;
+        Some((pattern.specificity(), (table, profile)))
+    });
+    let by_template = || templates.max_by_key(|(fixed, _)| *fixed).map(|(_, found)| found);
+    let by_template = || by_template().filter(|_| name.is_nameable());
+    tables.get_key_value(name).or_else(by_template)
 }
 
 impl Profile {

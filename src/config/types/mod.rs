@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use callers::{CallerEntry, OperationEntry, PolicySettings, ProblemSettings};
 pub use credentials::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod};
 pub use limits::{Limits, LogLevel, Runtime, Telemetry, Timeouts};
-pub use listeners::{Admin, Listener, Metrics, Profile};
+pub use listeners::{Admin, Listener, Metrics, Profile, table_of};
 
 use crate::{
     audit,

@@ -8,7 +8,7 @@ use crate::{
     config::{
         key::KeyPath,
         problem::suggestion,
-        types::{CallerEntry, Listener, Profile},
+        types::{CallerEntry, Listener, Profile, table_of},
     },
     credentials::Settings,
     domain::{CredentialsName, PROFILE_PLACE, ProfileName, ProfilePattern},
@@ -23,10 +23,7 @@ impl Checker<'_> {
 
     /// Whether a profile has a table, or a template matches its name.
     fn is_profile(&self, name: &ProfileName) -> bool {
-        let is_member = || ProfileName::of_member(name.as_str().as_bytes()).is_some();
-        let templates = self.config.profiles.keys().filter_map(ProfileName::template);
-        (self.config.profiles.contains_key(name) && name.template().is_none())
-            || (is_member() && templates.into_iter().any(|pattern| pattern.matches(name)))
+        table_of(&self.config.profiles, name).is_some()
     }
 
     /// Reports the name of a profile that is none.
@@ -45,12 +42,9 @@ impl Checker<'_> {
         for pattern in &caller.profiles {
             let matches_some = match pattern {
                 ProfilePattern::Exactly(name) => self.is_profile(name),
-                ProfilePattern::Prefix(prefix) => self.config.profiles.keys().any(|table| {
-                    let table = table.as_str();
-                    let fixed = table.strip_suffix('*').unwrap_or(table);
-                    // Each name that the pattern matches may be a member, or each member may match.
-                    fixed.starts_with(&**prefix)
-                        || (table.ends_with('*') && prefix.starts_with(fixed))
+                ProfilePattern::Prefix(_) => self.config.profiles.keys().any(|table| {
+                    let exactly = || ProfilePattern::Exactly(table.clone());
+                    table.template().unwrap_or_else(exactly).common(pattern).is_some()
                 }),
             };
             if !matches_some {

@@ -7,6 +7,13 @@ impl Checker<'_> {
     pub(super) fn telemetry(&mut self) {
         let telemetry = &self.config.telemetry;
         let table = KeyPath::root().key("telemetry");
+        if telemetry.top_profiles > MOST_NAMED {
+            self.problem(
+                &table.key("top_profiles"),
+                format!("is more than {MOST_NAMED}, and each profile has many series"),
+                "the default of 20 is enough for an overview; `GET /profiles` has all",
+            );
+        }
         let endpoint = telemetry.otlp_endpoint.as_ref();
         self.forward_proxy(&table, &telemetry.forward_proxy(), endpoint);
         let Some(endpoint) = endpoint else {
@@ -31,3 +38,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// As many as a Prometheus does not mind.
+const MOST_NAMED: usize = 1000;

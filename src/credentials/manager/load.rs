@@ -96,7 +96,12 @@ impl ManagerShared {
         } else {
             tracing::warn!(credentials = %name, %reason, "credential source failed");
         }
-        record.last_error = Some(LastFailure { reason, for_callers: error.for_callers(name) });
+        record.last_error = Some(LastFailure {
+            reason,
+            for_callers: error.for_callers(name),
+            is_absent: error.is_absent(),
+            is_of_source: error.is_of_source(),
+        });
         record.rotation.failed(error.meaning(), Instant::now());
         self.publish(&mut record, None);
         drop(record);

@@ -29,7 +29,7 @@ use self::shared::{ManagerShared, Timepoint};
 pub use self::{
     change::{ChangeCause, VersionChange},
     refresh::Next,
-    status::SetStatus,
+    status::{SetHealth, SetStatus},
     unavailable::Unavailable,
 };
 use super::{
@@ -192,6 +192,12 @@ impl CredentialManager {
         self.generation().is_some() || self.shared.record.lock().failures > 0
     }
 
+    /// Whether no set is in use, and the last read found that the source has none.
+    pub fn is_absent(&self) -> bool {
+        self.generation().is_none()
+            && self.shared.record.lock().last_error.as_ref().is_some_and(|last| last.is_absent)
+    }
+
     /// Waits for the first read of the source, and starts it if nobody has. All who wait share it, and it goes on
     /// if they go away. After it, gives the outcome of the last read at once.
     pub async fn first_read(&self) -> Result<RefreshOutcome, Arc<LoadError>> {
@@ -229,6 +235,18 @@ impl CredentialManager {
     /// What the source's server has shown of itself, if it has one.
     pub fn observed(&self) -> Option<Arc<Observed>> {
         self.shared.source.observed()
+    }
+
+    /// Whether the set is well. Cheaper than [`Self::status`].
+    pub fn health(&self) -> SetHealth {
+        let record = self.shared.record.lock();
+        SetHealth {
+            state: record.rotation.state(),
+            was_read: record.failures > 0 || record.confirmed_at.is_some(),
+            refuses_new: record.rotation.refused_version().is_some(),
+            unconfirmed: record.confirmed_at.map(|moment| moment.instant.elapsed()),
+            source_fails: record.last_error.as_ref().is_some_and(|failure| failure.is_of_source),
+        }
     }
 
     /// The status of the set.

@@ -79,6 +79,10 @@ pub(super) struct LastFailure {
     /// For the log and for operators.
     pub(super) reason: String,
     pub(super) for_callers: String,
+    /// The source works and does not have the set.
+    pub(super) is_absent: bool,
+    /// Whether the source itself cannot be used.
+    pub(super) is_of_source: bool,
 }
 
 pub(super) type ReadResult = Result<RefreshOutcome, Arc<LoadError>>;

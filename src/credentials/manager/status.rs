@@ -1,9 +1,26 @@
 //! The status of a credential set, without its values.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::credentials::rotation::SetState;
+
+/// The few facts of a status that tell whether a set is well. Thousands of sets can be asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetHealth {
+    /// Its state.
+    pub state: SetState,
+    /// Whether its source was read once, with or without success.
+    pub was_read: bool,
+    /// Whether Pigello refuses the new version, while the one before it stays in use.
+    pub refuses_new: bool,
+    /// How long ago the source confirmed the version in use.
+    pub unconfirmed: Option<Duration>,
+    /// Whether the last read failed because the source itself cannot be used.
+    pub source_fails: bool,
+}
 
 /// The status of one credential set, for `/status` and for metrics.
 #[derive(Clone, Debug, Serialize)]

@@ -4,6 +4,8 @@ mod blocking;
 mod directory;
 mod environment;
 mod kept;
+mod member_place;
+mod members;
 mod reason;
 pub mod sealed;
 mod shared;
@@ -30,6 +32,7 @@ pub use self::{
     directory::{DirectoryError, expanded},
     environment::EnvironmentError,
     kept::KeptError,
+    members::members,
     shared::{SourceHold, Sources},
     vault::VaultError,
 };
@@ -240,6 +243,22 @@ impl LoadError {
         match self {
             Self::Directory(DirectoryError::Absent { .. }) => true,
             _ => self.meaning() == SourceFailure::Withdrawn,
+        }
+    }
+
+    /// Whether nothing was learnt of the set, because its source itself cannot be used.
+    pub(super) fn is_of_source(&self) -> bool {
+        match self {
+            Self::Vault(error) => {
+                error.meaning() == SourceFailure::Unavailable
+                    && error.problems().is_none()
+                    && !self.is_older_version()
+            }
+            // A folder of its own, and variables, are not shared with other sets.
+            Self::Sealed(SealedError::NoSet { .. } | SealedError::Values { .. })
+            | Self::Directory(_)
+            | Self::Environment(_) => false,
+            Self::Sealed(_) | Self::Timeout { .. } | Self::Interrupted => true,
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Operation, ProfileName},
-    proxy::profile::{Coherence, FeedNumber},
+    proxy::profile::{Coherence, FeedNumber, Partition},
 };
 
 /// The key of a fetch in flight. A call after a write or a notice has another one, so it does not wait for a
@@ -90,11 +90,16 @@ impl Cache {
         self.0.store.purge(|_, _| true)
     }
 
-    /// Removes the responses of an operation, about an object, or both; without either, all responses.
-    /// Returns their number.
+    /// Removes the responses of an operation, about an object, of a profile, or of what is all of these; without any,
+    /// all responses. Returns their number.
     ///
     /// A list may hold the object, so a purge by `pk` alone also removes all lists.
-    pub fn purge(&self, operation: Option<&str>, pk: Option<&str>) -> u64 {
+    pub fn purge(
+        &self,
+        operation: Option<&str>,
+        pk: Option<&str>,
+        profile: Option<&ProfileName>,
+    ) -> u64 {
         self.0.store.purge(|key, response| {
             let known = response.provenance.operation.as_deref();
             let is_named =
@@ -103,32 +108,27 @@ impl Cache {
                 key.path().split('/').any(|segment| segment.eq_ignore_ascii_case(pk))
                     || (operation.is_none() && known.is_some_and(Operation::is_list))
             });
-            is_named && is_about
+            let is_of_profile = profile.is_none_or(|profile| key.profile() == profile);
+            is_named && is_about && is_of_profile
         })
     }
 
-    /// Removes the responses of a profile. Returns their number.
-    pub fn purge_profile(&self, profile: &ProfileName) -> u64 {
-        self.0.store.purge(|key, _| key.profile() == profile)
-    }
-
     /// Drops what a notice of a profile is about. A response that is in flight now is not stored either.
-    pub fn drop_noticed(&self, profile: &ProfileName, coherence: &Coherence, what: Noticed<'_>) {
-        let epochs = &self.0.store.epochs;
+    pub fn drop_noticed(
+        &self,
+        owner: Option<&ProfileName>,
+        profile: &ProfileName,
+        coherence: &Coherence,
+        what: Noticed<'_>,
+    ) {
+        let advance = |scope| self.0.store.epochs.advance(owner, scope);
         match what {
-            Noticed::Object(id) => epochs.advance(EpochScope::Object(id)),
-            Noticed::Lists(collection) => {
-                epochs.advance(EpochScope::ListsOf(profile, collection));
-            }
-            Noticed::Objects(collection) => epochs.advance(EpochScope::Objects(collection)),
+            Noticed::Object(id) => advance(EpochScope::Object(id)),
+            Noticed::Lists(collection) => advance(EpochScope::ListsOf(profile, collection)),
+            Noticed::Objects(collection) => advance(EpochScope::Objects(collection)),
             Noticed::Rule(rule) => coherence.drop_rule(rule),
             Noticed::Everything => coherence.drop_all(),
         }
-    }
-
-    /// Removes the responses of a profile that is unloaded, and what is known of its credentials.
-    pub fn forget_profile(&self, profile: &ProfileName) {
-        self.0.store.forget(profile);
     }
 
     /// Whether both are clones of one cache.
@@ -136,9 +136,13 @@ impl Cache {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes unusable responses out of memory. To be called every few seconds.
-    pub fn maintain(&self) {
-        self.0.store.remove_unusable();
+    /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be
+    /// called every few seconds.
+    pub fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
+        let in_use = present
+            .into_iter()
+            .filter_map(|partition| Some((partition.profile(), partition.generation()?)));
+        self.0.store.remove_unusable(&in_use.collect());
     }
 
     /// Its rules, in their order.

@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{Action, Entity, Operation, Origin, ProfileName},
+    domain::{Action, Entity, Operation, Origin},
     error::Fault,
     proxy::call::Head,
 };
@@ -67,7 +67,7 @@ impl Invalidation {
         self.invalidate();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(target) = self.target_in(response.headers(), &name) {
-                self.cache.store().invalidate([EpochScope::Path(path_of(&target))]);
+                self.advance([EpochScope::Path(path_of(&target))]);
             }
         }
         true
@@ -88,14 +88,18 @@ impl Invalidation {
         let target = EpochScope::Path(path);
         match reach(&self.head.method, path, self.operation.as_deref()) {
             Reach::Lists(collection) => {
-                self.cache.store().invalidate([target, EpochScope::Lists(&collection)]);
+                self.advance([target, EpochScope::Lists(&collection)]);
             }
-            Reach::All(collection) => self.cache.store().invalidate([
+            Reach::All(collection) => self.advance([
                 target,
                 EpochScope::Objects(&collection),
                 EpochScope::Lists(&collection),
             ]),
         }
+    }
+
+    fn advance<'a>(&self, scopes: impl IntoIterator<Item = EpochScope<'a>>) {
+        self.cache.store().invalidate(self.head.profile.partition.owner(), scopes);
     }
 }
 
@@ -109,17 +113,15 @@ impl Drop for Invalidation {
 
 /// The stamp of a response that is about to be fetched. Its collection is the operation's, or follows
 /// from the path, since the API builds all paths alike.
-pub(super) fn stamp(
-    cache: &Cache,
-    profile: &ProfileName,
-    path: &str,
-    operation: Option<&Operation>,
-) -> EpochStamp {
+pub(super) fn stamp(cache: &Cache, head: &Head, operation: Option<&Operation>) -> EpochStamp {
+    let path = head.target.path();
     let (collection, is_list) = match operation {
         Some(operation) => (operation.collection(), operation.is_list()),
         None => (parent(path), path.ends_with("/list/")),
     };
-    cache.store().epochs.stamp(&Subject { profile, path, collection, is_list })
+    let partition = &head.profile.partition;
+    let (owner, profile) = (partition.owner(), partition.profile());
+    cache.store().epochs.stamp(&Subject { owner, profile, path, collection, is_list })
 }
 
 fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {

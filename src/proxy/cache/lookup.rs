@@ -132,12 +132,7 @@ impl<'a> CacheableRequest<'a> {
 
     fn key(&self) -> Option<CacheKeyRef<'_>> {
         let partition = &self.head.profile.partition;
-        let generation = partition.generation();
-        if partition.is_news(generation) {
-            // The responses of the generation before leave memory.
-            self.cache.store().set_generation(partition.profile(), generation);
-        }
-        Some(CacheKeyRef::new(partition.profile(), generation?, &self.name))
+        Some(CacheKeyRef::new(partition.profile(), partition.generation()?, &self.name))
     }
 
     /// Makes a fetch, or joins another call's.
@@ -205,7 +200,6 @@ impl<'a> CacheableRequest<'a> {
     }
 
     fn job(&self, key: CacheKeyRef<'_>, reason: ForwardReason) -> FetchJob {
-        let path = self.head.target.path();
         FetchJob {
             cache: self.cache.clone(),
             rule: Arc::clone(self.rule),
@@ -213,12 +207,7 @@ impl<'a> CacheableRequest<'a> {
             provenance: Provenance {
                 request_id: self.head.context.id(),
                 operation: self.operation.map(Arc::clone),
-                stamp: invalidate::stamp(
-                    self.cache,
-                    self.head.profile.partition.profile(),
-                    path,
-                    self.operation.map(AsRef::as_ref),
-                ),
+                stamp: invalidate::stamp(self.cache, self.head, self.operation.map(AsRef::as_ref)),
                 mark: self.head.profile.partition.coherence().mark(self.number),
             },
             purges: self.cache.store().purges(),

@@ -3,8 +3,9 @@
 //!
 //! It is a shared cache (RFC 9111) that also knows the API and its credentials. A stored response
 //! belongs to one profile and to the generation of credentials that fetched it, so no other credentials
-//! get it. A write through the gateway invalidates what it changes at once, for all profiles. Calls that
-//! want the same response at the same time share one fetch. Data of people with a protected identity is
+//! get it. A write through the gateway invalidates what it changes at once, for all profiles with tables of
+//! their own, or for the member of a template that wrote. Calls that want the same response at the same time share
+//! one fetch. Data of people with a protected identity is
 //! never stored. Each answer says where it comes from, to its caller (`Cache-Status`, `Age`) and in the
 //! audit log.
 //!

@@ -107,7 +107,7 @@ where
     }
     let times = ResponseTimes { request, response: Instant::now(), wall: job.cache.wall() };
     // The response is newer than the write, so it gets a new stamp.
-    let stamp = invalidate::stamp(&job.cache, job.key.profile(), target.path(), None);
+    let stamp = invalidate::stamp(&job.cache, &job.request.head, None);
     let mark = job.provenance.mark.renewed();
     let provenance = Provenance { stamp, mark, ..job.provenance.clone() };
     let job = FetchJob { provenance, ..job };

@@ -9,7 +9,7 @@ use std::{
     borrow::Cow,
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -29,7 +29,7 @@ use crate::{
         Caller, ListenerName, Operation, Peer, PolicyId, ProfileName, RequestId, TraceContext,
     },
     error::{Error, Kind},
-    telemetry::Stages,
+    telemetry::{ProfileCalls, Stages},
 };
 
 /// A handle to the context of one call.
@@ -46,6 +46,8 @@ struct ContextData {
     /// Zero until credentials are sent. It is not a fact: a fetch that outlives its caller reads it
     /// after the record has closed.
     sent_generation: AtomicU64,
+    /// What a caller's call is counted in, once its profile serves it. It takes no lock.
+    counted_in: OnceLock<Arc<ProfileCalls>>,
     open: Mutex<OpenCall>,
     /// The spans of a traced call.
     spans: Option<Mutex<Stages>>,
@@ -154,6 +156,7 @@ impl CallContext {
             own,
             request_bytes: AtomicU64::new(0),
             sent_generation: AtomicU64::new(0),
+            counted_in: OnceLock::new(),
             open: Mutex::default(),
             spans: traced.then(|| Mutex::new(Stages::begin(trace.span_id()))),
         }))
@@ -259,16 +262,21 @@ impl CallContext {
         Some(self.0.sent_generation.load(Ordering::Acquire)).filter(|generation| *generation > 0)
     }
 
+    /// Has the call counted among those of its profile when its record closes.
+    pub(in crate::proxy) fn count_in(&self, calls: &Arc<ProfileCalls>) {
+        let _once = self.0.counted_in.set(Arc::clone(calls));
+    }
+
     /// Counts bytes of the request body.
     pub fn count_request_bytes(&self, bytes: usize) {
         self.0.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Makes the record of the call.
+    /// Makes the record of the call, and counts it among those of its profile.
     pub(in crate::proxy) fn close(&self, end: CallEnd) -> Record {
         let facts = std::mem::take(&mut self.0.open.lock().facts);
         let outcome = outcome(&facts, self.is_own());
-        Record {
+        let record = Record {
             time: self.0.time,
             request_id: self.0.id,
             trace_id: self.0.trace.trace_id(),
@@ -301,7 +309,11 @@ impl CallContext {
             error: facts.error.map(Kind::label),
             masked_fields: facts.masked_fields,
             list_ids: facts.list_ids,
+        };
+        if let Some(calls) = self.0.counted_in.get() {
+            calls.count(&record);
         }
+        record
     }
 
     /// Has the record closed by `close`: now, or when nobody keeps it open any more.

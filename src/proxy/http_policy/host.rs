@@ -18,6 +18,8 @@ pub struct HostRules {
     /// The values that most callers send, byte for byte. They need no parsing.
     common: Vec<Box<[u8]>>,
     served: Served,
+    own: Option<IpAddr>,
+    allowed: Vec<Box<str>>,
     /// The names that have a profile in them.
     of_profiles: Vec<ProfileHost>,
 }
@@ -33,7 +35,7 @@ pub struct ProfileHost {
 #[derive(Clone, Debug)]
 enum Served {
     /// Those of a TCP listener: loopback names, its own address, and the configured names.
-    Tcp { own: Option<IpAddr>, allowed: Vec<Box<str>> },
+    Known,
     /// Any one name. No browser and no DNS leads to a Unix socket, and its clients send what they like:
     /// nothing, the socket's path percent-encoded, or an invented name.
     Any,
@@ -47,42 +49,37 @@ impl HostRules {
             allowed.iter().partition(|name| name.contains(PROFILE_PLACE));
         let of_profiles = of_profiles.into_iter().filter_map(|name| ProfileHost::parse(name));
         let of_profiles = of_profiles.collect();
-        match address {
+        let (common, served, own) = match address {
             Address::Tcp(own) => {
                 let ip = Some(own.ip()).filter(|ip| !ip.is_unspecified());
-                let names = allowed.iter().map(|name| name.as_str().into()).collect();
-                Self {
-                    common: common(*own, &allowed),
-                    served: Served::Tcp { own: ip, allowed: names },
-                    of_profiles,
-                }
+                (common(*own, &allowed), Served::Known, ip)
             }
-            Address::Unix(_) => {
-                let common = vec![b"localhost".as_slice().into()];
-                Self { common, served: Served::Any, of_profiles }
-            }
-        }
-    }
-
-    /// The profile that the host of a request names. The request has passed [`Self::check`].
-    pub(in crate::proxy) fn profile(&self, uri: &Uri, headers: &HeaderMap) -> Option<ProfileName> {
-        if self.of_profiles.is_empty() {
-            return None;
-        }
-        let field = || headers.get(header::HOST).map(HeaderValue::as_bytes);
-        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-        let host = Host::parse(authority.or_else(field)?)?;
-        self.of_profiles.iter().find_map(|named| named.profile(&host))
+            Address::Unix(_) => (vec![b"localhost".as_slice().into()], Served::Any, None),
+        };
+        let allowed = allowed.iter().map(|name| name.as_str().into()).collect();
+        Self { common, served, own, allowed, of_profiles }
     }
 
     /// Any one host: for what may be asked under names that the gateway does not know, and is no secret.
     pub fn any() -> Self {
-        Self { common: Vec::new(), served: Served::Any, of_profiles: Vec::new() }
+        Self {
+            common: Vec::new(),
+            served: Served::Any,
+            own: None,
+            allowed: Vec::new(),
+            of_profiles: Vec::new(),
+        }
     }
 
     /// Accepts a request that names exactly one host, the same in target and field (RFC 9112 §3.2,
-    /// RFC 9113 §8.3.1), if it is a host of this listener.
-    pub fn check(&self, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+    /// RFC 9113 §8.3.1), if it is a host of this listener. Returns the profile that the host names, if it does: a
+    /// host that the listener serves as it stands names none.
+    pub fn check(
+        &self,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Option<ProfileName>, Error> {
         let mut fields = headers.get_all(header::HOST).iter();
         let field = fields.next().map(HeaderValue::as_bytes);
         if fields.next().is_some() {
@@ -90,9 +87,9 @@ impl HostRules {
         }
         let host = match (uri.authority(), field) {
             (None, Some(field)) if self.common.iter().any(|common| **common == *field) => {
-                return Ok(());
+                return Ok(None);
             }
-            (None, None | Some(b"")) if self.needs_no_host(version, field) => return Ok(()),
+            (None, None | Some(b"")) if self.needs_no_host(version, field) => return Ok(None),
             (None, None) => return Err(malformed("the request does not name its host")),
             (None, Some(field)) => parse(field)?,
             (Some(authority), None) => parse(authority.as_str().as_bytes())?,
@@ -105,14 +102,17 @@ impl HostRules {
                 host
             }
         };
-        if self.accepts(&host) {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Kind::HostForbidden,
-                "call the gateway by a loopback name or its own address, or add the name to the listener's `allowed_hosts`",
-            ))
+        if self.is_exact(&host) {
+            return Ok(None);
         }
+        let profile = self.of_profiles.iter().find_map(|named| named.profile(&host));
+        if profile.is_some() || matches!(self.served, Served::Any) {
+            return Ok(profile);
+        }
+        Err(Error::new(
+            Kind::HostForbidden,
+            "call the gateway by a loopback name or its own address, or add the name to the listener's `allowed_hosts`",
+        ))
     }
 
     /// Whether the field may be empty, or missing in a version that does not require it.
@@ -120,20 +120,20 @@ impl HostRules {
         matches!(self.served, Served::Any) && (field.is_some() || version == Version::HTTP_10)
     }
 
-    fn accepts(&self, host: &Host<'_>) -> bool {
-        let Served::Tcp { own, allowed } = &self.served else { return true };
+    /// Whether it is a loopback name, an address of the listener, or a configured name as it stands.
+    fn is_exact(&self, host: &Host<'_>) -> bool {
         host.name().eq_ignore_ascii_case("localhost")
-            || host.ip().is_some_and(|ip| ip.is_loopback() || Some(ip) == *own)
-            || allowed.iter().filter_map(|name| Host::parse(name.as_bytes())).any(|allowed| {
+            || host.ip().is_some_and(|ip| ip.is_loopback() || Some(ip) == self.own)
+            || self.allowed.iter().filter_map(|name| Host::parse(name.as_bytes())).any(|allowed| {
                 allowed == *host || (allowed.port().is_none() && allowed.has_name_of(host))
             })
-            || self.of_profiles.iter().any(|named| named.profile(host).is_some())
     }
 }
 
 impl ProfileHost {
     /// Reads a host name in which `{profile}` stands once, as a label or a part of one.
     pub fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
         let (before, after) = text.split_once(PROFILE_PLACE)?;
         let example = text.replacen(PROFILE_PLACE, "p", 1);
         let host = Host::parse(example.as_bytes()).filter(|host| host.ip().is_none())?;
@@ -190,7 +190,8 @@ mod tests {
         for host in hosts {
             headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
         }
-        rules.check(version, &uri.parse().unwrap(), &headers).map_err(|error| error.kind())
+        let checked = rules.check(version, &uri.parse().unwrap(), &headers);
+        checked.map(drop).map_err(|error| error.kind())
     }
 
     fn check(uri: &str, hosts: &[&str]) -> Result<(), Kind> {
@@ -298,5 +299,33 @@ mod tests {
         }
         assert_eq!(check("http://evil.test/", &["localhost"]), Err(Kind::Malformed));
         assert_eq!(check("http://user@localhost/", &["localhost"]), Err(Kind::Malformed));
+    }
+
+    #[test]
+    fn a_host_that_is_served_as_it_stands_names_no_profile() {
+        let allowed = ["{profile}", "{profile}.Gw.test", "api.gw.test", "{profile}.0.0.7"];
+        let allowed = allowed.map(str::to_owned);
+        for address in ["10.0.0.7:80", "unix:/run/g.sock"] {
+            let rules = HostRules::new(&address.parse().unwrap(), &allowed);
+            for (host, profile) in [
+                ("acme", Some("acme")),
+                ("acme.gw.test", Some("acme")),
+                ("ACME.GW.TEST.:8080", Some("acme")),
+                ("api.gw.test", None),
+                ("API.gw.test.:80", None),
+                ("localhost", None),
+                ("127.0.0.1:80", None),
+                ("127.0.0.7", None),
+                ("[::1]", None),
+                ("a.b.gw.test", None),
+                ("_.gw.test", None),
+            ] {
+                let mut headers = HeaderMap::new();
+                headers.append(header::HOST, HeaderValue::from_str(host).unwrap());
+                let found = rules.check(Version::HTTP_11, &Uri::from_static("/"), &headers);
+                let found = found.ok().flatten();
+                assert_eq!(found.as_ref().map(ProfileName::as_str), profile, "{address} {host}");
+            }
+        }
     }
 }

@@ -26,19 +26,20 @@ pub(in crate::proxy) use self::{
     reserved::{holds_secret, strip_reserved, to_send},
     upward::{has_credentials, strip as strip_request, strip_credentials},
 };
-use crate::error::Error;
+use crate::{domain::ProfileName, error::Error};
 
 /// Refuses a request that no listener with these hosts serves, whatever its target is. `serve` and `explain`
-/// both decide here.
+/// both decide here. Returns the profile that the host names.
 pub fn check_head(
     hosts: &HostRules,
     head: &request::Parts,
     body_is_empty: bool,
-) -> Result<(), Error> {
+) -> Result<Option<ProfileName>, Error> {
     method::refuse_methods(&head.method)?;
-    hosts.check(head.version, &head.uri, &head.headers)?;
+    let profile = hosts.check(head.version, &head.uri, &head.headers)?;
     fields::check(head.version, &head.uri, &head.headers, body_is_empty)?;
     refuse_browsers(&head.headers)?;
     browser::refuse_navigation(&head.headers)?;
-    hop_by_hop::refuse_expectations(&head.headers)
+    hop_by_hop::refuse_expectations(&head.headers)?;
+    Ok(profile)
 }

@@ -37,12 +37,28 @@ impl Profiles {
         if let Some(profile) = self.fixed.get(name) {
             return Chosen::Ready(Arc::clone(profile));
         }
-        match self.families.iter().find(|family| family.pattern().matches(name)) {
+        match self.family(name) {
             Some(family) => match family.loaded(name) {
                 Some(profile) => Chosen::Ready(profile),
                 None => Chosen::Unloaded(Arc::clone(family), name.clone()),
             },
             None => Chosen::Unknown(name.clone()),
+        }
+    }
+
+    /// The family that a name without a table of its own belongs to.
+    fn family(&self, name: &ProfileName) -> Option<&Arc<Family>> {
+        self.families.iter().find(|family| family.pattern().matches(name))
+    }
+
+    /// Unloads the members that calls no longer lead to, now that `next` finds the profiles: their family is not
+    /// kept, or a table matches their name better.
+    pub fn hand_over(&self, next: &Self) {
+        for family in &self.families {
+            family.unload(|member| {
+                next.fixed.contains_key(&member.name)
+                    || !next.family(&member.name).is_some_and(|now| Arc::ptr_eq(now, family))
+            });
         }
     }
 
@@ -56,7 +72,20 @@ impl Profiles {
         &self.families
     }
 
-    /// Every profile that has state now: those with tables of their own, and the loaded members by name.
+    /// Whether a table has this name, or a template matches it.
+    pub fn knows(&self, name: &ProfileName) -> bool {
+        let is_member = || ProfileName::of_member(name.as_str().as_bytes()).is_some();
+        let mut families = self.families.iter();
+        self.fixed.contains_key(name)
+            || (is_member() && families.any(|family| family.pattern().matches(name)))
+    }
+
+    /// The profile of a name, if it has state now. This is no use of it.
+    pub fn peek(&self, name: &ProfileName) -> Option<Arc<Profile>> {
+        self.present().find(|profile| profile.name == *name)
+    }
+
+    /// Every profile that has state now: those with tables of their own, and the loaded members, in no order.
     pub fn present(&self) -> impl Iterator<Item = Arc<Profile>> + use<'_> {
         let members = self.families.iter().flat_map(|family| family.members());
         self.fixed.values().map(Arc::clone).chain(members)
@@ -69,6 +98,49 @@ impl Chosen {
         match self {
             Self::Ready(profile) => &profile.name,
             Self::Unloaded(_, name) | Self::Unknown(name) => name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::proxy::profile::Partition;
+
+    #[tokio::test]
+    async fn members_that_no_call_leads_to_any_more_are_unloaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let away = folder.path().join("away");
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = |pattern| Family::made_up(pattern, &away, loading.clone());
+        let (replaced, stays) = (family("nordic-*"), family("customer-*"));
+        let before = Profiles::new(Vec::new(), vec![Arc::clone(&replaced), Arc::clone(&stays)]);
+        for (family, name) in [
+            (&replaced, "nordic-1"),
+            (&stays, "customer-fixed"),
+            (&stays, "customer-a1"),
+            (&stays, "customer-b1"),
+        ] {
+            family.load(&ProfileName::new(name)).await.unwrap();
+        }
+        // A fixed profile and a longer pattern take two members over, and one family is made anew.
+        let name = ProfileName::new("customer-fixed");
+        let origin = "https://api.pigello.io".parse().unwrap();
+        let partition = Partition::new(name.clone(), origin, 1_u64);
+        let fixed = Arc::new(Profile::made_up(name, partition));
+        let families = vec![family("nordic-*"), stays, family("customer-a*")];
+        before.hand_over(&Profiles::new(vec![fixed], families));
+        for (name, is_unloaded) in [
+            ("nordic-1", true),
+            ("customer-fixed", true),
+            ("customer-a1", true),
+            ("customer-b1", false),
+        ] {
+            let member = kept.recv().await.unwrap();
+            assert_eq!(member.profile.name.as_str(), name);
+            assert_eq!(member.unloaded.is_cancelled(), is_unloaded, "{name}");
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
+    telemetry::Metrics,
 };
 
 /// The settings of a family.
@@ -40,14 +41,16 @@ pub struct FamilySettings {
 pub struct Family {
     settings: FamilySettings,
     new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
-    members: Store<ProfileName, Member>,
+    /// Shared, because a token's clone takes a lock, and each call looks its member up.
+    members: Store<ProfileName, Arc<Member>>,
     absent: Store<ProfileName, ()>,
     loading: Loading,
     waiting: Semaphore,
+    metrics: Arc<Metrics>,
 }
 
 /// A loaded member, or one that is being loaded.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Member {
     /// The profile.
     pub profile: Arc<Profile>,
@@ -56,7 +59,7 @@ pub struct Member {
 }
 
 /// Takes members whose credentials are to be kept fresh from now on.
-pub type Loading = mpsc::UnboundedSender<Member>;
+pub type Loading = mpsc::UnboundedSender<Arc<Member>>;
 
 /// Why a member could not be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +71,12 @@ pub enum NotLoaded {
 }
 
 impl Family {
-    /// A family without a member. `new_manager` makes the manager of a member's credentials, and `unloaded` is
-    /// told of each member that is unloaded.
+    /// A family without a member. `new_manager` makes the manager of a member's credentials.
     pub fn new(
         settings: FamilySettings,
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
-        unloaded: impl Fn(&ProfileName) + Send + Sync + 'static,
         loading: Loading,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let members = Store::builder()
             .name("members")
@@ -82,18 +84,16 @@ impl Family {
             .time_to_idle(settings.unload_after)
             // The default policy would not keep a new member if it is full of members with many calls.
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |name: Arc<ProfileName>, member: Member, _| {
-                member.unloaded.cancel();
-                unloaded(&name);
-            })
+            .eviction_listener(|_, member: Arc<Member>, _| member.unloaded.cancel())
             .build();
         let absent = Store::builder()
             .name("absent members")
             .max_capacity(MOST_ABSENT)
             .time_to_live(settings.negative_ttl)
+            .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics }
     }
 
     /// The settings.
@@ -106,10 +106,12 @@ impl Family {
         &self.settings.pattern
     }
 
-    /// A member whose credentials have been read once, with or without success. This counts as a use.
+    /// A member whose credentials have been read once, with or without success, and not found absent. This counts
+    /// as a use.
     pub fn loaded(&self, name: &ProfileName) -> Option<Arc<Profile>> {
-        let member = self.members.get(name)?;
-        member.profile.manager.was_read().then_some(member.profile)
+        let profile = &self.members.get(name)?.profile;
+        let is_found = profile.manager.was_read() && !profile.manager.is_absent();
+        is_found.then(|| Arc::clone(profile))
     }
 
     /// Loads a member, unless it is loaded. Returns when its credentials have been read, with or without success,
@@ -119,7 +121,8 @@ impl Family {
             return Err(NotLoaded::Absent);
         }
         let _permit = self.waiting.try_acquire().map_err(|_| NotLoaded::Busy)?;
-        let profile = self.members.get_with_by_ref(name, || self.begin(name)).profile;
+        let member = self.members.get_with_by_ref(name, || self.begin(name));
+        let profile = Arc::clone(&member.profile);
         self.members.run_pending_tasks();
         let read = tokio::time::timeout(FIRST_READ, profile.manager.first_read()).await;
         if let Ok(Err(error)) = read
@@ -132,46 +135,56 @@ impl Family {
         Ok(profile)
     }
 
-    fn begin(&self, name: &ProfileName) -> Member {
+    fn begin(&self, name: &ProfileName) -> Arc<Member> {
         let manager = (self.new_manager)(name);
         let origin = self.settings.origin.clone();
         let profile = Arc::new(Profile {
             name: name.clone(),
             table: self.settings.table.clone(),
-            partition: Partition::new(name.clone(), origin, manager.clone()),
+            partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
-            health: UpstreamHealth::new(self.settings.health),
+            health: UpstreamHealth::new(name, self.settings.health),
+            calls: self.metrics.profiles().of_member(name),
         });
-        let member = Member { profile, unloaded: CancellationToken::new() };
+        let member = Arc::new(Member { profile, unloaded: CancellationToken::new() });
         // While the gateway ends, nothing is kept fresh.
-        let _ended = self.loading.send(member.clone());
+        let _ended = self.loading.send(Arc::clone(&member));
         member
     }
 
-    /// The members that are loaded or being loaded, by name.
-    pub fn members(&self) -> Vec<Arc<Profile>> {
-        let mut members: Vec<_> = self.members.iter().map(|(_, member)| member.profile).collect();
-        members.sort_by(|one, other| one.name.cmp(&other.name));
-        members
+    /// The members that are loaded or being loaded, in no order.
+    pub fn members(&self) -> impl Iterator<Item = Arc<Profile>> + use<'_> {
+        self.members.iter().map(|(_, member)| Arc::clone(&member.profile))
     }
 
     /// How many names are remembered that the source does not have.
     pub fn absent(&self) -> u64 {
+        // The number is of the last maintenance.
+        self.absent.run_pending_tasks();
         self.absent.entry_count()
     }
 
-    /// Unloads the members whose time is over. To be called every few seconds.
+    /// Unloads the members whose time is over, and those that their source was found not to have. To be called every
+    /// few seconds.
     pub fn maintain(&self) {
-        self.members.run_pending_tasks();
+        self.unload(|profile| profile.manager.is_absent());
         self.absent.run_pending_tasks();
+    }
+
+    /// Unloads some members. Their calls in flight are served.
+    pub fn unload(&self, is_unloaded: impl Fn(&Profile) -> bool) {
+        let unloaded = self.members.iter().filter(|(_, member)| is_unloaded(&member.profile));
+        for (name, _) in unloaded {
+            self.members.invalidate(&*name);
+        }
+        self.members.run_pending_tasks();
     }
 }
 
 /// Another configuration has taken its place, and no call uses it any more.
 impl Drop for Family {
     fn drop(&mut self) {
-        self.members.invalidate_all();
-        self.members.run_pending_tasks();
+        self.unload(|_| true);
     }
 }
 
@@ -204,3 +217,95 @@ const MOST_ABSENT: u64 = 16_384;
 const MOST_WAITING: usize = 256;
 /// How long a call waits for its member's first read: longer than a vault takes that is well.
 const FIRST_READ: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+impl Family {
+    /// A family for tests, whose members have folders in this one.
+    pub(super) fn made_up(pattern: &str, folder: &std::path::Path, loading: Loading) -> Arc<Self> {
+        use super::{CircuitBreakerSettings, QuotaSettings};
+        use crate::{
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
+            domain::CredentialsName,
+        };
+
+        let settings = FamilySettings {
+            table: ProfileName::new(pattern),
+            pattern: pattern.parse().unwrap(),
+            origin: "https://api.pigello.io".parse().unwrap(),
+            health: HealthSettings {
+                breaker: CircuitBreakerSettings::default(),
+                quota: QuotaSettings::default(),
+                retry_share: 0.2,
+            },
+            unload_after: Duration::from_mins(1),
+            max_members: 8,
+            negative_ttl: Duration::from_mins(1),
+        };
+        let template = Settings {
+            name: CredentialsName::new("customers"),
+            source: SourceSettings::Directory { path: folder.join("{profile}") },
+            fixed: Identifiers::new(),
+            refresh: RefreshSettings::default(),
+            keep: None,
+        };
+        let sources = Sources::default();
+        let make =
+            move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
+        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_a_later_read_does_not_find_is_unloaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let members = folder.path().join("members");
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", &members, loading);
+        let name = ProfileName::new("customer-acme");
+        // The source is away, which says nothing about the member.
+        let profile = family.load(&name).await.unwrap();
+        family.maintain();
+        assert!(family.loaded(&name).is_some());
+        // It is back, and does not have it.
+        std::fs::create_dir(&members).unwrap();
+        assert!(profile.manager.refresh().await.is_err());
+        assert!(family.loaded(&name).is_none());
+        family.maintain();
+        assert!(kept.recv().await.unwrap().unloaded.is_cancelled());
+        assert_eq!(family.members().count(), 0);
+        assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_absent_is_not_asked_for_again_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", folder.path(), loading);
+        let name = ProfileName::new("customer-1");
+        for _ in 0..3 {
+            assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+        }
+        assert!(kept.recv().await.unwrap().unloaded.is_cancelled());
+        assert!(kept.try_recv().is_err(), "it was loaded once");
+        assert_eq!((family.absent(), family.members().count()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_calls_wait_for_members() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loading, mut kept) = mpsc::unbounded_channel();
+        let family = Family::made_up("customer-*", folder.path(), loading);
+        let all = family.waiting.try_acquire_many(u32::try_from(MOST_WAITING).unwrap()).unwrap();
+        let name = ProfileName::new("customer-1");
+        let refused = family.load(&name).await.unwrap_err();
+        assert_eq!(refused, NotLoaded::Busy);
+        assert_eq!(refused.into_error(&name).kind(), Kind::Overloaded);
+        assert!(kept.try_recv().is_err(), "nothing was asked");
+        drop(all);
+        assert_eq!(family.load(&name).await.unwrap_err(), NotLoaded::Absent);
+    }
+}

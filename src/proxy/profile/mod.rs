@@ -26,7 +26,7 @@ pub use self::{
         Priority, QuotaSettings, RetryBudget, UpstreamHealth, UpstreamRateLimit,
     },
 };
-use crate::{credentials::CredentialManager, domain::ProfileName};
+use crate::{credentials::CredentialManager, domain::ProfileName, telemetry::ProfileCalls};
 
 /// One profile, as its calls use it. All workers share it.
 #[derive(Debug)]
@@ -41,6 +41,15 @@ pub struct Profile {
     pub manager: CredentialManager,
     /// What is known of its upstream.
     pub health: Arc<UpstreamHealth>,
+    /// What its calls are counted in.
+    pub calls: Arc<ProfileCalls>,
+}
+
+impl Profile {
+    /// Whether it is a member of a template.
+    pub fn is_member(&self) -> bool {
+        self.name != self.table
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +59,7 @@ impl Profile {
         use crate::{
             credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
             domain::CredentialsName,
+            telemetry::Metrics,
         };
 
         let settings = Settings {
@@ -60,11 +70,13 @@ impl Profile {
             keep: None,
         };
         let manager = CredentialManager::new(settings, &Sources::default());
-        let health = UpstreamHealth::new(HealthSettings {
+        let calls = Metrics::new(0).profiles().of_table(&name);
+        let settings = HealthSettings {
             breaker: CircuitBreakerSettings::default(),
             quota: QuotaSettings::default(),
             retry_share: 0.2,
-        });
-        Self { table: name.clone(), name, partition, manager, health }
+        };
+        let health = UpstreamHealth::new(&name, settings);
+        Self { table: name.clone(), name, partition, manager, health, calls }
     }
 }

@@ -1,12 +1,6 @@
 //! One profile's part of the cache.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use super::Coherence;
 use crate::{
@@ -30,6 +24,13 @@ impl CredentialGeneration for CredentialManager {
     }
 }
 
+#[cfg(test)]
+impl CredentialGeneration for u64 {
+    fn generation(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
 /// The stored responses of one profile belong to it alone, and to one generation of its credentials.
 #[derive(Debug)]
 pub struct Partition {
@@ -37,8 +38,7 @@ pub struct Partition {
     origin: Origin,
     credentials: Box<dyn CredentialGeneration>,
     coherence: Arc<Coherence>,
-    /// The generation that the cache knows, zero for none.
-    noted: AtomicU64,
+    is_members: bool,
 }
 
 impl Partition {
@@ -49,8 +49,14 @@ impl Partition {
         origin: Origin,
         credentials: impl CredentialGeneration,
     ) -> Self {
-        let (credentials, noted) = (Box::new(credentials), AtomicU64::new(u64::MAX));
-        Self { profile, origin, credentials, coherence: Coherence::new(), noted }
+        let credentials = Box::new(credentials);
+        Self { profile, origin, credentials, coherence: Coherence::new(), is_members: false }
+    }
+
+    /// The partition of a member of a template.
+    #[must_use]
+    pub fn of_member(self) -> Self {
+        Self { is_members: true, ..self }
     }
 
     /// The same, which goes on where another one of the profile was.
@@ -79,13 +85,9 @@ impl Partition {
         self.credentials.generation()
     }
 
-    /// Whether that generation is another one than at the last call of this.
-    pub(in crate::proxy) fn is_news(&self, generation: Option<u64>) -> bool {
-        let number = generation.unwrap_or_default();
-        if self.noted.load(Ordering::Relaxed) == number {
-            return false;
-        }
-        self.noted.store(number, Ordering::Relaxed);
-        true
+    /// The profile that alone sees what its writes change: a member of a template, which is a customer with data
+    /// of its own. Profiles with tables of their own may be several ways to one customer, and share it (`None`).
+    pub fn owner(&self) -> Option<&ProfileName> {
+        self.is_members.then_some(&self.profile)
     }
 }

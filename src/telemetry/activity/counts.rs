@@ -36,9 +36,7 @@ impl Counts {
             Outcome::Failed => &mut self.failed,
         };
         *count += 1;
-        let failed = record.outcome == Outcome::Failed
-            || record.status.is_some_and(|status| status.is_server_error());
-        self.errors += u64::from(failed);
+        self.errors += u64::from(record.is_error());
         match record.cache {
             None | Some(CacheResult::Bypass) => {}
             Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed) => {

@@ -4,8 +4,8 @@
 //! The audit trail's thread feeds it with the batches it writes, so the path of a call does no work
 //! for it. It is in memory and starts empty; the trail is what lasts. Memory is bounded:
 //! [`MINUTES`] slots of a minute and [`QUARTERS`] of a quarter of an hour, each with at most
-//! [`MOST_GROUPS`] pairs of caller and operation, and [`MOST_TROUBLES`] refusals. Calls of further
-//! pairs count in the totals only.
+//! [`MOST_GROUPS`] pairs of caller and operation and as many profiles, and [`MOST_TROUBLES`] refusals. Calls of
+//! further pairs count in the totals only. A profile with a table of its own always has room.
 
 mod counts;
 mod ring;
@@ -13,7 +13,7 @@ mod times;
 mod trouble;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -45,7 +45,12 @@ struct Inner {
     minutes: Ring,
     quarters: Ring,
     troubles: Troubles,
+    /// The profiles that always have room.
+    tables: Tables,
 }
+
+/// Profiles with tables of their own, of which there are few.
+type Tables = Arc<BTreeSet<ProfileName>>;
 
 /// The period to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -98,15 +103,34 @@ impl Activity {
     /// The activity of the period that ends now.
     pub fn summary(&self, period: Period, now: SystemTime) -> Summary {
         // Sums up a copy: calls wait for the trail's thread, and that thread waits for this lock.
-        let (ring, current) = {
-            let inner = self.0.lock();
-            let ring = match period {
-                Period::Hour => &inner.minutes,
-                Period::Day => &inner.quarters,
-            };
-            (ring.clone(), inner.now.clone())
+        let (ring, current, tables) = self.copy(period);
+        ring.summary(&current, now, &tables)
+    }
+
+    /// The responses to one profile in the period that ends now, and whether these are all of them: a member of a
+    /// template is not counted in slots that had no room for it.
+    pub fn answers_of(
+        &self,
+        profile: &ProfileName,
+        period: Period,
+        now: SystemTime,
+    ) -> (Answers, bool) {
+        let (ring, current, _) = self.copy(period);
+        ring.answers_of(profile, &current, now)
+    }
+
+    /// Always has room for these profiles from now on.
+    pub fn always_count(&self, profiles: BTreeSet<ProfileName>) {
+        self.0.lock().tables = Arc::new(profiles);
+    }
+
+    fn copy(&self, period: Period) -> (Ring, Slot, Tables) {
+        let inner = self.0.lock();
+        let ring = match period {
+            Period::Hour => &inner.minutes,
+            Period::Day => &inner.quarters,
         };
-        ring.summary(&current, now)
+        (ring.clone(), inner.now.clone(), Arc::clone(&inner.tables))
     }
 
     /// The last calls that were refused or failed, the latest first; equal ones are merged.
@@ -121,8 +145,9 @@ impl Activity {
         if inner.now.at != minute {
             inner.begin(minute);
         }
+        let tables = Arc::clone(&inner.tables);
         for record in records {
-            inner.now.add(record);
+            inner.now.add(record, &tables);
             inner.troubles.add(record);
         }
     }
@@ -132,8 +157,8 @@ impl Inner {
     /// Files the finished minute in the rings. The clock may have been set back.
     fn begin(&mut self, minute: u64) {
         let ended = std::mem::replace(&mut self.now, Slot::at(minute));
-        self.quarters.merge(&ended);
-        self.minutes.merge(&ended);
+        self.quarters.merge(&ended, &self.tables);
+        self.minutes.merge(&ended, &self.tables);
     }
 }
 
@@ -144,6 +169,7 @@ impl Default for Inner {
             minutes: Ring::new(MINUTE, MINUTES),
             quarters: Ring::new(QUARTER, QUARTERS),
             troubles: Troubles::default(),
+            tables: Tables::default(),
         }
     }
 }
@@ -172,7 +198,8 @@ const QUARTER: Duration = Duration::from_mins(15);
 const MINUTES: usize = 60;
 /// One day.
 const QUARTERS: usize = 96;
-/// Pairs of caller and operation in one slot: a dozen callers with a dozen operations each.
+/// Pairs of caller and operation in one slot: a dozen callers with a dozen operations each. So many members of
+/// templates as well.
 const MOST_GROUPS: usize = 144;
 /// Refusals and failures that are kept.
 const MOST_TROUBLES: usize = 40;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, ordinal};
+use super::{Answers, Counts, MINUTE, MOST_GROUPS, Pair, Stretch, Summary, Tables, ordinal};
 use crate::{
     audit::Record,
     domain::{LabelValue, ProfileName},
@@ -29,27 +29,31 @@ impl Slot {
         Self { at, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, record: &Record) {
+    pub(super) fn add(&mut self, record: &Record, tables: &Tables) {
         if record.own.is_none() {
             self.counts(record.caller.as_ref(), record.operation.as_ref()).add(record);
         }
         if record.attempts > 0
-            && let Some(answers) = self.answers(record.profile.as_ref())
+            && let Some(answers) = self.answers(record.profile.as_ref(), tables)
         {
             answers.add(record);
         }
     }
 
     /// The answers of a profile's upstream; `None` if there is no room for another profile.
-    fn answers(&mut self, profile: Option<&ProfileName>) -> Option<&mut Answers> {
+    fn answers(&mut self, profile: Option<&ProfileName>, tables: &Tables) -> Option<&mut Answers> {
         let profile = profile?;
         if !self.upstreams.contains_key(profile) {
-            if self.upstreams.len() >= MOST_GROUPS {
+            if self.is_full() && !tables.contains(profile) {
                 return None;
             }
             self.upstreams.insert(profile.clone(), Answers::default());
         }
         self.upstreams.get_mut(profile)
+    }
+
+    fn is_full(&self) -> bool {
+        self.upstreams.len() >= MOST_GROUPS
     }
 
     /// The counters of a pair, or those of all pairs without room. Calls in flight share the names,
@@ -75,13 +79,13 @@ impl Slot {
         counts.map_or(&mut self.others, |(_, counts)| counts)
     }
 
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, tables: &Tables) {
         for (pair, counts) in &other.pairs {
             self.counts(pair.caller.as_ref(), pair.operation.as_ref()).merge(counts);
         }
         self.others.merge(&other.others);
         for (profile, answers) in &other.upstreams {
-            if let Some(known) = self.answers(Some(profile)) {
+            if let Some(known) = self.answers(Some(profile), tables) {
                 known.merge(answers);
             }
         }
@@ -111,21 +115,20 @@ impl Ring {
     }
 
     /// Adds a minute to its slot, which replaces an older one in the same place.
-    pub(super) fn merge(&mut self, minute: &Slot) {
+    pub(super) fn merge(&mut self, minute: &Slot, tables: &Tables) {
         let at = self.stretch_of(minute);
         let place = usize::try_from(at % self.slots.len() as u64).unwrap_or_default();
         if let Some(there) = self.slots.get_mut(place) {
             if there.at != at {
                 *there = Arc::new(Slot::at(at));
             }
-            Arc::make_mut(there).merge(minute);
+            Arc::make_mut(there).merge(minute, tables);
         }
     }
 
     /// Sums up all slots until now; `current` is the minute that is not in the ring yet.
-    pub(super) fn summary(&self, current: &Slot, now: SystemTime) -> Summary {
-        let last = ordinal(now, self.length);
-        let first = (last + 1).saturating_sub(self.slots.len() as u64);
+    pub(super) fn summary(&self, current: &Slot, now: SystemTime, tables: &Tables) -> Summary {
+        let (first, last) = self.span(now);
         let current_at = self.stretch_of(current);
         let mut sum = Slot::default();
         let mut stretches = Vec::with_capacity(self.slots.len());
@@ -134,7 +137,7 @@ impl Ring {
             let kept = self.slots.iter().map(|slot| &**slot).filter(|slot| slot.at == at);
             for slot in kept.chain((current_at == at).then_some(current)) {
                 counts.merge(&slot.total());
-                sum.merge(slot);
+                sum.merge(slot, tables);
             }
             let began = UNIX_EPOCH + self.length * u32::try_from(at).unwrap_or(u32::MAX);
             stretches.push(Stretch { began, counts });
@@ -145,6 +148,35 @@ impl Ring {
             pairs: sum.pairs.into_iter().collect(),
             upstreams: sum.upstreams,
         }
+    }
+
+    /// The responses to one profile in all slots until now, and whether none of them lacked the room for it.
+    pub(super) fn answers_of(
+        &self,
+        profile: &ProfileName,
+        current: &Slot,
+        now: SystemTime,
+    ) -> (Answers, bool) {
+        let (first, last) = self.span(now);
+        let (mut answers, mut is_all) = (Answers::default(), true);
+        let current_at = self.stretch_of(current);
+        let kept = self.slots.iter().map(|slot| (slot.at, &**slot));
+        for (at, slot) in kept.chain([(current_at, current)]) {
+            if !(first..=last).contains(&at) {
+                continue;
+            }
+            match slot.upstreams.get(profile) {
+                Some(counted) => answers.merge(counted),
+                None => is_all &= !slot.is_full(),
+            }
+        }
+        (answers, is_all)
+    }
+
+    /// The numbers of the first and the last slot of the period that ends now.
+    fn span(&self, now: SystemTime) -> (u64, u64) {
+        let last = ordinal(now, self.length);
+        ((last + 1).saturating_sub(self.slots.len() as u64), last)
     }
 
     fn stretch_of(&self, minute: &Slot) -> u64 {

@@ -216,3 +216,33 @@ fn an_error_that_pigello_itself_answers_is_among_them() {
     assert_eq!(troubles.len(), 1);
     assert_eq!((troubles[0].cause, troubles[0].reported), (Cause::Answer(502), false));
 }
+
+#[test]
+fn of_ten_thousand_profiles_those_with_a_table_are_counted_and_a_page_knows_what_it_lacks() {
+    let activity = Activity::new();
+    let (table, last) = (ProfileName::new("production"), ProfileName::new("member-9999"));
+    activity.always_count([table.clone()].into());
+    let of = |profile: ProfileName| {
+        let call = record(Some("app"), "tenant.list", Outcome::Forwarded);
+        Record { profile: Some(profile), ..call }
+    };
+    let mut records: Vec<_> =
+        (0..10_000).map(|number| of(ProfileName::new(format!("member-{number}")))).collect();
+    records.push(of(table.clone()));
+    add(&activity, Duration::ZERO, &records);
+    add(&activity, MINUTE, &records);
+    let now = at(MINUTE);
+    for period in [Period::Hour, Period::Day] {
+        let summary = activity.summary(period, now);
+        assert_eq!(summary.upstreams.len(), MOST_GROUPS + 1);
+        assert_eq!(summary.upstreams[&table].calls, 2);
+        assert_eq!(summary.total.calls(), 20_002);
+        let told = |profile: &ProfileName| {
+            let (answers, is_all) = activity.answers_of(profile, period, now);
+            (answers.calls, is_all)
+        };
+        assert_eq!(told(&table), (2, true));
+        assert_eq!(told(&ProfileName::new("member-0")), (2, true));
+        assert_eq!(told(&last), (0, false));
+    }
+}

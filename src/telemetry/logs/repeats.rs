@@ -4,7 +4,8 @@
 //! come, a line says for how long it went on and how many there were. A failure of every call then costs a line
 //! a second, not a line a call. Lines at `debug` and below are all written: who asks for them wants each.
 //!
-//! The kind of an event is its place in the source and the values of the fields in [`DISTINGUISHING`].
+//! The kind of an event is its place in the source and the values of the fields in [`DISTINGUISHING`]. A place has
+//! [`MOST_OF_A_PLACE`] kinds at most: when thousands of profiles are loaded at once, a line a second says how many.
 
 use std::{
     collections::HashMap,
@@ -26,11 +27,12 @@ use crate::domain::Span;
 
 /// Fields whose values come from the configuration and from closed sets. Events of one place that differ in
 /// one of them are of different kinds.
-const DISTINGUISHING: [&str; 11] = [
+const DISTINGUISHING: [&str; 12] = [
     "kind",
     "listener",
     "address",
     "credentials",
+    "profile",
     "witness",
     "file",
     "cause",
@@ -80,11 +82,14 @@ impl Repeats {
         event.record(&mut hash);
         let mut kind = Kind { place: metadata.callsite(), fields: hash.0.finish() };
         let mut runs = self.runs.lock();
-        if runs.len() >= MOST_KINDS && !runs.contains_key(&kind) {
-            kind.fields = 0;
+        if !runs.contains_key(&kind) {
+            let of_place = runs.keys().filter(|known| known.place == kind.place).count();
+            if of_place >= MOST_OF_A_PLACE || runs.len() >= MOST_KINDS {
+                kind.fields = OF_ALL;
+            }
         }
         let Some(run) = runs.get_mut(&kind) else {
-            runs.insert(kind, Run::begin(event, now));
+            runs.insert(kind.clone(), Run::begin(event, now, &kind));
             return true;
         };
         run.count += 1;
@@ -133,9 +138,12 @@ impl Repeats {
 }
 
 impl Run {
-    fn begin(event: &Event<'_>, now: Instant) -> Self {
+    fn begin(event: &Event<'_>, now: Instant, kind: &Kind) -> Self {
         let mut about = About::default();
         event.record(&mut about);
+        if kind.fields == OF_ALL {
+            (about.kind, about.names) = (None, None);
+        }
         Self {
             level: *event.metadata().level(),
             about,
@@ -276,8 +284,12 @@ impl<S: Subscriber> Layer<S> for AsLayer {
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// A kind is over when there was none for this long.
 const QUIET: Duration = Duration::from_secs(5);
-/// More than a configuration makes. Further kinds are told apart by their place alone.
+/// Further kinds are told apart by their place alone.
 const MOST_KINDS: usize = 512;
+/// More than a place makes without a template of profiles.
+const MOST_OF_A_PLACE: usize = 32;
+/// The fields of all events of a place that have no kind of their own.
+const OF_ALL: u64 = 0;
 
 #[cfg(test)]
 mod tests {
@@ -395,13 +407,19 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_kinds_is_bounded() {
-        run(|_, bench| {
-            for number in 0..10 * MOST_KINDS {
-                tracing::info!(listener = number, "listening");
+    fn a_thousand_names_at_one_place_are_a_few_lines_that_name_them_and_a_number() {
+        run(|at, bench| {
+            for name in 0..1000 {
+                tracing::info!(credentials = name, "credential set read");
             }
-            assert_eq!(bench.repeats.runs.lock().len(), MOST_KINDS + 1);
-            assert_eq!(taken(bench).len(), MOST_KINDS + 1);
+            let lines = taken(bench);
+            assert_eq!(lines.len(), MOST_OF_A_PLACE + 1);
+            assert!(bench.repeats.runs.lock().len() == lines.len());
+            at(1000);
+            let rest = 1000 - lines.len();
+            assert_eq!(taken(bench), [format!("INFO credential set read: and {rest} more")]);
+            fail("upstream_dns", 1);
+            assert_eq!(taken(bench).len(), 1, "another place has its own");
         });
     }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
+use super::super::filter::NO_PROFILE;
 use crate::{
     audit::CallLine, cli::time::Zone, domain::UNIDENTIFIED, telemetry::chart::OutcomeCounts,
 };
@@ -20,6 +21,8 @@ pub(super) struct Figures {
     pub(super) total: Group,
     pub(super) by_caller: BTreeMap<String, Group>,
     pub(super) by_operation: BTreeMap<String, Group>,
+    /// Calls for a profile that was refused are one group, because a caller may ask for any name.
+    pub(super) by_profile: BTreeMap<String, Group>,
     /// The trails, if there are several.
     pub(super) by_trail: BTreeMap<String, Group>,
     /// Calls by day of the time zone.
@@ -50,6 +53,7 @@ impl Figures {
         self.total.add(call);
         group(&mut self.by_caller, call.caller.as_deref().unwrap_or(UNIDENTIFIED)).add(call);
         group(&mut self.by_operation, call.operation.as_deref().unwrap_or(NO_OPERATION)).add(call);
+        group(&mut self.by_profile, profile_of(call)).add(call);
         if let Some(trail) = trail {
             group(&mut self.by_trail, trail).add(call);
         }
@@ -63,6 +67,14 @@ impl Figures {
 
     pub(super) fn add_marker(&mut self, kind: &str) {
         *group(&mut self.markers, kind) += 1;
+    }
+}
+
+fn profile_of<'a>(call: &'a CallLine<'_>) -> &'a str {
+    match (call.profile.as_deref(), call.error.as_deref()) {
+        (Some(_), Some("profile_not_allowed" | "profile_unknown")) => REFUSED_PROFILE,
+        (Some(name), _) => name,
+        (None, _) => NO_PROFILE,
     }
 }
 
@@ -193,4 +205,6 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
 }
 
+/// Calls for a profile that the caller may not use, or that is not there.
+const REFUSED_PROFILE: &str = "(refused)";
 const NO_OPERATION: &str = "(no operation)";

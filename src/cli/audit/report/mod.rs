@@ -33,6 +33,9 @@ pub(super) struct ReportArgs {
     pub(super) location: TrailLocations,
     #[command(flatten)]
     filter: CallFilter,
+    /// Show only the sums by this, in the table
+    #[arg(long, value_enum)]
+    by: Option<By>,
     /// The output format
     #[arg(long, value_enum, default_value_t)]
     format: ReportFormat,
@@ -42,6 +45,16 @@ pub(super) struct ReportArgs {
     /// Verify each trail too, with the key in its directory, and say the verdict
     #[arg(long)]
     verify: bool,
+}
+
+/// What calls are summed up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    Caller,
+    Operation,
+    Profile,
+    Trail,
+    Day,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -153,11 +166,13 @@ fn print(
         return writeln!(out, "wrote {}", path.display()).map_err(AuditError::Output);
     }
     match args.format {
-        ReportFormat::Table => table::print(figures, args.filter.zone(), out).and_then(|()| {
-            let verdicts = verified.iter().map(Verified::sentence);
-            let mut sentences = period.sentences().into_iter().chain(verdicts);
-            sentences.try_for_each(|line| writeln!(out, "{}", visible(&line)))
-        }),
+        ReportFormat::Table => {
+            table::print(figures, args.by, args.filter.zone(), out).and_then(|()| {
+                let verdicts = verified.iter().map(Verified::sentence);
+                let mut sentences = period.sentences().into_iter().chain(verdicts);
+                sentences.try_for_each(|line| writeln!(out, "{}", visible(&line)))
+            })
+        }
         ReportFormat::Json => {
             let verdict = |one: &Verified| JsonVerdict {
                 directory: one.directory.display().to_string(),

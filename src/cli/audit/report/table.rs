@@ -5,13 +5,21 @@ use std::{collections::BTreeMap, io};
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::figures::{Figures, Group};
+use super::{
+    By,
+    figures::{Figures, Group},
+};
 use crate::{cli::time::Zone, domain::visible};
 
-pub(super) fn print(figures: &Figures, zone: &Zone, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn print(
+    figures: &Figures,
+    by: Option<By>,
+    zone: &Zone,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     match (&figures.first, &figures.last) {
         (Some(first), Some(last)) => {
-            calls(figures, &zone.show(first), &zone.show(last), out)?;
+            calls(figures, by, &zone.show(first), &zone.show(last), out)?;
         }
         _ => writeln!(out, "no calls\n")?,
     }
@@ -33,7 +41,13 @@ pub(super) fn print(figures: &Figures, zone: &Zone, out: &mut dyn io::Write) -> 
     Ok(())
 }
 
-fn calls(figures: &Figures, first: &str, last: &str, out: &mut dyn io::Write) -> io::Result<()> {
+fn calls(
+    figures: &Figures,
+    by: Option<By>,
+    first: &str,
+    last: &str,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let total = &figures.total;
     writeln!(out, "{} calls from {first} to {last}", total.calls())?;
     writeln!(
@@ -44,13 +58,16 @@ fn calls(figures: &Figures, first: &str, last: &str, out: &mut dyn io::Write) ->
         total.outcomes.refused,
         total.outcomes.failed
     )?;
-    for (heading, groups) in [
-        ("CALLER", &figures.by_caller),
-        ("OPERATION", &figures.by_operation),
-        ("TRAIL", &figures.by_trail),
-        ("DAY", &figures.by_day),
+    for (of, heading, groups) in [
+        (By::Caller, "CALLER", &figures.by_caller),
+        (By::Operation, "OPERATION", &figures.by_operation),
+        (By::Profile, "PROFILE", &figures.by_profile),
+        (By::Trail, "TRAIL", &figures.by_trail),
+        (By::Day, "DAY", &figures.by_day),
     ] {
-        if groups.is_empty() {
+        // There may be hundreds of profiles, so they are shown only to who asks.
+        let is_wanted = by.map_or(of != By::Profile, |by| by == of);
+        if groups.is_empty() || !is_wanted {
             continue;
         }
         writeln!(out, "{}\n", groups_table(heading, groups))?;

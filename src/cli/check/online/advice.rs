@@ -87,6 +87,11 @@ fn for_vault(error: &VaultError, vault: &VaultSettings) -> Option<String> {
             let policy = vault_policy(mount, path, *kv_version);
             Some(format!("the policy of this login needs\n{}", policy.trim_end()))
         }
+        VaultError::NotListed { folder } => Some(format!(
+            "name the members one by one, or let the policy of this login list them\n\
+             path \"{}/\" {{\n  capabilities = [\"list\"]\n}}",
+            folder.trim_end_matches('/')
+        )),
         VaultError::Absent { .. } | VaultError::Deleted { .. } => Some(format!(
             "bao kv put -mount={mount} {path} {} client_secret=-",
             identifiers("=…")

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Loads one set, and reports each step. Returns also what its server has shown of itself.
-pub(super) async fn look(
+pub(in crate::cli) async fn look(
     set: &Settings,
     sources: &Sources,
     running: Option<&Value>,
@@ -138,8 +138,9 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::LoginRefused { .. }
         | VaultError::TokenRefused { .. }
         | VaultError::TokensUsedUp { .. }
-        | VaultError::Unwrap { .. } => Obstacle::Login,
-        VaultError::Denied { .. } => Obstacle::Policy,
+        | VaultError::Unwrap { .. }
+        | VaultError::LeftWrapped => Obstacle::Login,
+        VaultError::Denied { .. } | VaultError::NotListed { .. } => Obstacle::Policy,
         VaultError::Deleted { .. }
         | VaultError::Absent { .. }
         | VaultError::NoMount { .. }

@@ -10,18 +10,19 @@ mod credentials;
 mod files;
 mod machine;
 mod notices;
+mod profiles;
 mod report;
 mod upstream;
 
-pub(super) use report::{Report, Step};
+pub(in crate::cli) use credentials::look as look_at_credentials;
+pub(super) use profiles::ProfileChoice;
+pub(in crate::cli) use profiles::{look_at_upstream, members_of, set_of};
+pub(in crate::cli) use report::{Report, Step};
 
-use std::collections::BTreeMap;
-
-use self::machine::Clock;
-use crate::{cli::admin::status_of, config::Loaded, credentials::Sources};
+use crate::{cli::admin::status_of, config::Loaded};
 
 /// Runs all steps.
-pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
+pub(super) async fn look(loaded: &Loaded, call: bool, choice: Option<&ProfileChoice>) -> Report {
     let settings = &loaded.settings;
     let mut report = Report::default();
     report.extend(files::look(loaded));
@@ -31,23 +32,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool) -> Report {
     report.extend(notices::tokens(settings));
     let running = status_of(settings).await;
     report.extend(machine::listeners(settings, running.as_ref()).await);
-    let (mut sets, sources) = (BTreeMap::new(), Sources::default());
-    let mut clocks = Vec::new();
-    for (name, set) in &settings.credentials {
-        let (read, observed) =
-            credentials::look(set, &sources, running.as_ref(), &mut report).await;
-        if let Some(read) = read {
-            sets.insert(name, read);
-        }
-        clocks.extend(observed.and_then(|observed| {
-            let ahead = observed.clock_offset()?;
-            Some(Clock { said_by: format!("the vault of {name}"), ahead })
-        }));
-    }
-    for (name, profile) in &settings.profiles {
-        let set = sets.get(&profile.credentials).filter(|_| call);
-        clocks.extend(upstream::look(name, profile, settings, set, &mut report).await);
-    }
+    let clocks = profiles::look(settings, running.as_ref(), call, choice, &mut report).await;
     report.extend(collector::look(&settings.telemetry).await);
     report.push(machine::audit_directory(&settings.audit.directory, running.as_ref()));
     report.extend(files::trail_keys(&settings.audit));

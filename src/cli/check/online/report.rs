@@ -9,7 +9,7 @@ use crate::cli::failure::Styled;
 
 /// One step and its finding.
 #[derive(Debug)]
-pub(in crate::cli::check) struct Step {
+pub(in crate::cli) struct Step {
     what: String,
     state: State,
     found: String,
@@ -31,20 +31,17 @@ enum State {
 
 impl Step {
     /// In order.
-    pub(in crate::cli::check) fn good(what: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(in crate::cli) fn good(what: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(what, State::Good, found)
     }
 
     /// It works, but may not be intended.
-    pub(in crate::cli::check) fn doubtful(
-        what: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub(in crate::cli) fn doubtful(what: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(what, State::Doubtful, found)
     }
 
     /// It does not work.
-    pub(in crate::cli::check) fn bad(what: impl Into<String>, found: impl Into<String>) -> Self {
+    pub(in crate::cli) fn bad(what: impl Into<String>, found: impl Into<String>) -> Self {
         Self::new(what, State::Bad, found)
     }
 
@@ -57,9 +54,21 @@ impl Step {
         Self { what: what.into(), state, found: found.into(), hint: None }
     }
 
+    /// With what was found before it.
+    #[must_use]
+    pub(super) fn after(mut self, found: &str) -> Self {
+        self.found = format!("{found}; {}", self.found);
+        self
+    }
+
+    /// Whether it does not work.
+    pub(in crate::cli) fn is_bad(&self) -> bool {
+        self.state == State::Bad
+    }
+
     /// Adds the remedy.
     #[must_use]
-    pub(in crate::cli::check) fn advise(mut self, hint: Option<impl Into<String>>) -> Self {
+    pub(in crate::cli) fn advise(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
     }
@@ -67,33 +76,33 @@ impl Step {
 
 /// All steps, in order.
 #[derive(Debug, Default)]
-pub(in crate::cli::check) struct Report(Vec<Step>);
+pub(in crate::cli) struct Report(Vec<Step>);
 
 impl Report {
     /// Adds a step.
-    pub(in crate::cli::check) fn push(&mut self, step: Step) {
+    pub(in crate::cli) fn push(&mut self, step: Step) {
         self.0.push(step);
     }
 
     /// Adds steps.
-    pub(in crate::cli::check) fn extend(&mut self, steps: impl IntoIterator<Item = Step>) {
+    pub(in crate::cli) fn extend(&mut self, steps: impl IntoIterator<Item = Step>) {
         self.0.extend(steps);
     }
 
     /// Adds the steps of another report.
-    pub(in crate::cli::check) fn append(&mut self, other: Self) {
+    pub(in crate::cli) fn append(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
     /// The number of steps that failed.
-    pub(in crate::cli::check) fn failed(&self) -> usize {
+    pub(in crate::cli) fn failed(&self) -> usize {
         self.0.iter().filter(|step| step.state == State::Bad).count()
     }
 
-    /// Prints for people.
-    pub(in crate::cli::check) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Prints for people, under a heading.
+    pub(in crate::cli) fn tell(&self, heading: &str, out: &mut impl Write) -> io::Result<()> {
         let bold = Style::new().bold();
-        writeln!(out, "\n{bold}Online{bold:#}")?;
+        writeln!(out, "\n{bold}{heading}{bold:#}")?;
         let width = self.0.iter().map(|step| step.what.chars().count()).max().unwrap_or_default();
         for step in &self.0 {
             let (mark, colour) = match step.state {
@@ -116,7 +125,7 @@ impl Report {
     }
 
     /// Prints for programs: `{"ok": …, "steps": [{"step", "state", "found", "hint"}]}`.
-    pub(in crate::cli::check) fn to_json(&self) -> Value {
+    pub(in crate::cli) fn to_json(&self) -> Value {
         let steps: Vec<_> = self
             .0
             .iter()

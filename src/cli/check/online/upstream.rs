@@ -9,26 +9,33 @@ use x509_parser::parse_x509_certificate;
 use super::{Report, Step, advice, machine::Clock, notices};
 use crate::{
     app::{self, StartError},
-    cli::probe::{NOBODY, Probe, ProbeError, Verdict},
+    cli::probe::{Answered, NOBODY, Probe, ProbeError, Verdict},
     config::{Settings, types::Profile},
     credentials::CredentialSet,
-    domain::{Origin, ProfileName},
+    domain::{CredentialsName, Origin, ProfileName},
     error::Chain,
     notices::EventLogChoice,
     outbound::Observed,
     proxy::client::{self, ConnectError, Connector, UpstreamStream},
 };
 
-/// Tests a profile's upstream; with `set` it sends a request as well. Returns the upstream's clock.
+/// A profile, and the table that says where its calls go.
+#[derive(Clone, Copy)]
+pub(super) struct Looked<'a> {
+    pub(super) name: &'a ProfileName,
+    pub(super) table: &'a ProfileName,
+    pub(super) profile: &'a Profile,
+    pub(super) settings: &'a Settings,
+}
+
+/// Tests a profile's upstream, and sends a request with its set, or says why not. Returns the upstream's clock.
 pub(super) async fn look(
-    name: &ProfileName,
-    profile: &Profile,
-    settings: &Settings,
-    set: Option<&CredentialSet>,
+    looked: Looked<'_>,
+    set: Result<&CredentialSet, &str>,
     report: &mut Report,
 ) -> Option<Clock> {
-    let steps = Steps::of(name);
-    let upstream = match app::upstream_settings(profile, settings) {
+    let steps = Steps::of(looked.name);
+    let upstream = match app::upstream_settings(looked.profile, looked.settings) {
         Ok(upstream) => upstream,
         Err(error) => {
             let key = match error {
@@ -36,34 +43,62 @@ pub(super) async fn look(
                 StartError::Revocation(_) => "crl_file",
                 _ => "ca_file",
             };
-            let hint = format!("change `profiles.{name}.{key}`, or put the file right");
+            let hint = format!("change `profiles.{}.{key}`, or put the file right", looked.table);
             report.push(Step::bad(steps.tls, Chain(&error).to_string()).advise(Some(hint)));
             return None;
         }
     };
-    if !dial(&steps, name, profile, upstream.clone(), report).await {
+    if !dial(&steps, looked.table, looked.profile, upstream, report).await {
         report.push(Step::skipped(steps.call, "not made, because of what is above"));
         return None;
     }
-    let Some(set) = set else {
-        report.push(Step::skipped(steps.call, "not made without credentials, or not wanted"));
-        return None;
+    let probe = match set.map(|set| looked.probe(set)) {
+        Ok(Ok(probe)) => probe,
+        Ok(Err(step)) => {
+            report.push(step);
+            return None;
+        }
+        Err(why) => {
+            report.push(Step::skipped(steps.call, why));
+            return None;
+        }
     };
-    let probe = Probe {
-        settings,
-        profile: name.clone(),
-        credentials: profile.credentials.clone(),
-        set,
-        target: NOBODY,
-        upstream,
-        limit: CALL_LIMIT.min(*settings.timeouts.request),
-    };
-    if settings.notices.event_log == EventLogChoice::Poll {
-        let (from, target) = notices::question(settings);
+    if looked.settings.notices.event_log == EventLogChoice::Poll {
+        let (from, target) = notices::question(looked.settings);
         let probe = Probe { target: &target, ..probe.clone() };
-        report.push(notices::event_log(format!("event log {name}"), probe, from).await);
+        let step = notices::event_log(format!("event log {}", looked.name), probe, from).await;
+        report.push(step);
     }
-    call(steps.call, probe, report).await
+    let said_by = looked.profile.upstream.host().to_owned();
+    let began = Instant::now();
+    let answer = probe.make().await;
+    let took = began.elapsed();
+    let headers = answer.as_ref().ok().map(|answer| answer.headers.clone());
+    report.push(found(steps.call, answer, took));
+    let observed = Observed::default();
+    observed.response(&headers?, took);
+    Some(Clock { said_by, ahead: observed.clock_offset()? })
+}
+
+impl<'a> Looked<'a> {
+    /// The request that tries a set.
+    pub(super) fn probe(self, set: &'a CredentialSet) -> Result<Probe<'a>, Step> {
+        let upstream = app::upstream_settings(self.profile, self.settings)
+            .map_err(|error| Step::bad(Steps::of(self.name).call, Chain(&error).to_string()))?;
+        let credentials = match self.table.template() {
+            Some(_) => CredentialsName::new(self.name.as_str()),
+            None => self.profile.credentials.clone(),
+        };
+        Ok(Probe {
+            settings: self.settings,
+            profile: self.name.clone(),
+            credentials,
+            set,
+            target: NOBODY,
+            upstream,
+            limit: CALL_LIMIT.min(*self.settings.timeouts.request),
+        })
+    }
 }
 
 /// Names of the steps.
@@ -225,31 +260,18 @@ fn day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-/// Asks for a subtenant that cannot be there, and reports how Pigello judges the seven.
-async fn call(what: String, probe: Probe<'_>, report: &mut Report) -> Option<Clock> {
-    let said_by = probe.upstream.origin.host().to_owned();
-    let began = Instant::now();
-    let answer = probe.make().await;
-    let took = began.elapsed();
+/// How Pigello judges the seven, which asked for a subtenant that cannot be there.
+pub(super) fn found(what: String, answer: Result<Answered, ProbeError>, took: Duration) -> Step {
     match answer {
-        Ok(answer) => {
-            report.push(judge(what, answer.status, took.as_millis()));
-            let observed = Observed::default();
-            observed.response(&answer.headers, took);
-            Some(Clock { said_by, ahead: observed.clock_offset()? })
-        }
+        Ok(answer) => judge(what, answer.status, took.as_millis()),
         Err(ProbeError::NotRecorded(failure)) => {
             let (text, hint) = failure.text();
             let text = format!("not made, because it would not be on the audit trail: {text}");
             let hint = hint.map_or_else(String::new, |hint| format!("{hint}; "));
             let hint = format!("{hint}`--no-call` leaves the call out");
-            report.push(Step::doubtful(what, text).advise(Some(hint)));
-            None
+            Step::doubtful(what, text).advise(Some(hint))
         }
-        Err(ProbeError::Failed(problem)) => {
-            report.push(Step::bad(what, problem));
-            None
-        }
+        Err(ProbeError::Failed(problem)) => Step::bad(what, problem),
     }
 }
 

@@ -62,10 +62,12 @@ impl Document {
 
     /// The document as text, in a buffer that is wiped.
     pub(super) fn to_bytes(&self) -> Result<SecretBuffer, serde_json::Error> {
-        // Sized for the worst case, because a buffer that grows leaves copies behind.
+        // Sized for the worst case, in which each character is escaped, because a buffer that grows leaves copies
+        // behind.
         let versions = self.sets.values().flat_map(StoredSet::versions);
+        let length = |value: &SecretText| value.expose_to(|text| text.len() * 2 + 64);
         let values: usize = versions
-            .map(|version| 256 + version.values.0.len() * (SecretText::MAX_BYTES * 2 + 64))
+            .map(|version| 256 + version.values.iter().map(|(_, it)| length(it)).sum::<usize>())
             .sum();
         let names: usize = self.sets.keys().map(|name| name.len() * 6 + 64).sum();
         let mut bytes = Zeroizing::new(Vec::with_capacity(256 + values + names));

@@ -59,7 +59,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file is too large to be a store.
-    #[error("{path} is larger than 16 MiB, which no store is", path = path.display())]
+    #[error("{path} is, or would be, larger than 16 MiB, which no store is", path = path.display())]
     TooLarge {
         /// The store.
         path: PathBuf,

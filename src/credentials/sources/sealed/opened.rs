@@ -91,6 +91,14 @@ impl OpenStore {
         &self.files
     }
 
+    /// The names of the sets that have a version in use.
+    pub(in crate::credentials::sources) async fn names(
+        &self,
+    ) -> Result<Result<Vec<String>, Arc<StoreError>>, Interrupted> {
+        let opened = self.open().await?;
+        Ok(opened.map(|opened| opened.current.keys().cloned().collect()))
+    }
+
     /// What is in the store now. An opening that had begun before is not shared: it may have missed a change.
     pub(super) async fn open(&self) -> Result<OpenResult, Interrupted> {
         let seen = self.openings_begun.load(Ordering::SeqCst);

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{document::Document, error::StoreError, key::StoreKey};
 use crate::{process::files, secret::SecretBuffer};
 
-/// A store holds a few sets of a few hundred bytes; a larger file is not a store.
+/// A store holds up to some thousand sets of a kilobyte or two; a larger file is not a store.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// A sealed store and the key to it.
@@ -94,6 +94,10 @@ impl SealedStore {
         let failed = |source| StoreError::Write { path: self.file.clone(), source };
         let text = document.to_bytes().map_err(|error| failed(error.into()))?;
         let sealed = seal(&key, &text).map_err(failed)?;
+        if sealed.len() > MAX_BYTES {
+            // It could not be read again.
+            return Err(StoreError::TooLarge { path: self.file.clone() }.into());
+        }
         // Of a link, the target is replaced.
         let target = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
         files::replace(&target, &sealed).map_err(failed)?;

@@ -163,6 +163,17 @@ impl VaultConnection {
         Err(VaultError::TokensUsedUp { secret: kv::name(secret) }.into())
     }
 
+    /// Lists the names in a folder of the engine that has the secret. Logs in first if there is no session.
+    pub(super) async fn list(
+        self: &Arc<Self>,
+        secret: &VaultSettings,
+        folder: &str,
+    ) -> Result<Vec<String>, Arc<VaultError>> {
+        let _place = self.reads.acquire().await.ok();
+        let access = self.enter(&ToldFailures::default(), RefreshReason::Scheduled).await?;
+        Ok(kv::list(&access.client, &access.token, secret, folder).await?)
+    }
+
     async fn get(&self, access: &Access, secret: &VaultSettings) -> Result<KvRead, VaultError> {
         let read = kv::read(&access.client, &access.token, secret).await;
         access.client.suspect_files(read.as_ref().err());

@@ -143,6 +143,15 @@ pub enum VaultError {
         /// The secret.
         secret: String,
     },
+    /// The vault accepts the token, but the policy forbids to list the secrets of a folder.
+    #[error("the vault does not let this login list {folder}")]
+    NotListed {
+        /// The folder, as a policy names it.
+        folder: String,
+    },
+    /// The login's secret id is wrapped, and to unwrap it here would take it from the gateway.
+    #[error("the login's wrapping token works once, and is left for the gateway")]
+    LeftWrapped,
     /// The vault gave tokens, and accepts none of them any more.
     #[error(
         "the vault gave tokens that were used up before {secret} was read; if the role limits their uses \

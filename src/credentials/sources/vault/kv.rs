@@ -14,6 +14,7 @@ use crate::credentials::{
 };
 
 const CALL: &str = "the read of the secret";
+const LIST: &str = "the list of the secrets";
 
 /// A secret of a vault.
 pub(super) struct Secret {
@@ -59,6 +60,38 @@ pub(super) async fn read(
         StatusCode::FORBIDDEN => Ok(KvRead::Forbidden),
         StatusCode::NOT_FOUND => Err(not_found(&answer, settings)),
         status => Err(VaultError::Unexpected { status, call: CALL }),
+    }
+}
+
+/// The names of the secrets and folders in a folder, those of folders with a slash at the end. `folder` is empty or
+/// ends with a slash.
+pub(super) async fn list(
+    client: &VaultClient,
+    token: &HeaderValue,
+    settings: &VaultSettings,
+    folder: &str,
+) -> Result<Vec<String>, VaultError> {
+    let mount = settings.mount.trim_matches('/');
+    let full = match settings.kv_version {
+        KvVersion::V1 => format!("{mount}/{folder}"),
+        KvVersion::V2 => format!("{mount}/metadata/{folder}"),
+    };
+    let method = Method::from_bytes(b"LIST").unwrap_or(Method::GET);
+    let call = VaultCall {
+        name: LIST,
+        about: About::Secret,
+        method,
+        path: full.trim_end_matches('/'),
+        token: Some(token),
+        body: None,
+    };
+    let answer = client.call(call).await?;
+    match answer.status {
+        StatusCode::OK => Ok(parse::<ListBody>(&answer.body, LIST)?.data.keys),
+        // A vault says the same of an empty folder and of one that is not there.
+        StatusCode::NOT_FOUND => Ok(Vec::new()),
+        StatusCode::FORBIDDEN => Err(VaultError::NotListed { folder: full }),
+        status => Err(VaultError::Unexpected { status, call: LIST }),
     }
 }
 
@@ -110,6 +143,16 @@ struct DataV2 {
 #[derive(Deserialize)]
 struct Metadata {
     version: u64,
+}
+
+#[derive(Deserialize)]
+struct ListBody {
+    data: ListData,
+}
+
+#[derive(Deserialize)]
+struct ListData {
+    keys: Vec<String>,
 }
 
 #[derive(Deserialize)]

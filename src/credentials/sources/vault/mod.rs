@@ -16,17 +16,18 @@ pub(super) use client::check_files;
 pub(super) use connection::{VaultConnection, Vaults};
 pub use error::VaultError;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
 use self::{client::VaultClient, connection::ToldFailures, kv::Secret};
-use super::reason::RefreshReason;
+use super::{member_place::Place, reason::RefreshReason};
 use crate::{
     credentials::{
         set::{CredentialSet, Identifiers, SetVersion, ValueName},
         settings::{VaultAuth, VaultServer, VaultSettings},
     },
+    domain::ProfileName,
     outbound::Observed,
 };
 
@@ -94,6 +95,22 @@ impl VaultSource {
         *newest = version;
         Ok(set)
     }
+}
+
+/// The names of members for which the vault has a secret, or a folder where the rest of the path may be.
+pub(super) async fn members(
+    template: &VaultSettings,
+    vaults: &Vaults,
+) -> Result<BTreeSet<ProfileName>, Arc<VaultError>> {
+    let Some(place) = Place::of(template.path.trim_start_matches('/')) else {
+        return Ok(BTreeSet::new());
+    };
+    if matches!(template.server.auth(), Ok(VaultAuth::AppRole { wrapped: true, .. })) {
+        return Err(VaultError::LeftWrapped.into());
+    }
+    let entries = vaults.connection(&template.server).list(template, place.parent).await?;
+    let names = entries.iter().map(|entry| entry.trim_end_matches('/'));
+    Ok(names.filter_map(|entry| place.member(entry)).collect())
 }
 
 /// Whether the secret id of a login can still be unwrapped, without using it up; `None` if it is not wrapped.

@@ -5,6 +5,9 @@
 //! is not served, and if its fetch is still in flight, it is not stored. So every listener and profile
 //! sees a write, no response that was in flight outlives it, and a hit pays a few loads.
 //!
+//! A member of a template is a customer with data of its own (its `owner`), so its writes outdate its own responses
+//! alone, and those of other profiles leave it alone. The same holds for notices of its data.
+//!
 //! A counter has many keys, so a write may also invalidate a response that it did not change. That costs
 //! one fetch and is never wrong.
 
@@ -63,6 +66,7 @@ impl Hash for EpochScope<'_> {
 /// What a response is about, for its stamp.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy::cache) struct Subject<'a> {
+    pub(in crate::proxy::cache) owner: Option<&'a ProfileName>,
     pub(in crate::proxy::cache) profile: &'a ProfileName,
     pub(in crate::proxy::cache) path: &'a str,
     pub(in crate::proxy::cache) collection: Option<&'a str>,
@@ -101,7 +105,8 @@ impl Epochs {
                 subject.object().map_or(path, EpochScope::Object),
             ],
         };
-        EpochStamp(scopes.map(|scope| self.slot(scope)).map(|slot| (slot, self.read(slot))))
+        let slots = scopes.map(|scope| self.slot(subject.owner, scope));
+        EpochStamp(slots.map(|slot| (slot, self.read(slot))))
     }
 
     /// Whether no write has invalidated the response since its fetch began.
@@ -110,8 +115,12 @@ impl Epochs {
     }
 
     /// Invalidates the responses of a scope.
-    pub(in crate::proxy::cache) fn advance(&self, scope: EpochScope<'_>) {
-        if let Some(counter) = self.counters.get(self.slot(scope) as usize) {
+    pub(in crate::proxy::cache) fn advance(
+        &self,
+        owner: Option<&ProfileName>,
+        scope: EpochScope<'_>,
+    ) {
+        if let Some(counter) = self.counters.get(self.slot(owner, scope) as usize) {
             counter.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -120,9 +129,9 @@ impl Epochs {
         self.counters.get(slot as usize).map_or(0, |counter| counter.load(Ordering::Acquire))
     }
 
-    fn slot(&self, scope: EpochScope<'_>) -> u32 {
+    fn slot(&self, owner: Option<&ProfileName>, scope: EpochScope<'_>) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is a hash")]
-        let hash = self.hasher.hash_one(scope) as u32;
+        let hash = self.hasher.hash_one((owner, scope)) as u32;
         hash & (COUNTERS - 1)
     }
 }
@@ -148,17 +157,18 @@ mod tests {
         let epochs = Epochs::new();
         let profile = ProfileName::new("p");
         let of = |path, is_list| {
-            epochs.stamp(&Subject { profile: &profile, path, collection: Some("/e/"), is_list })
+            let collection = Some("/e/");
+            epochs.stamp(&Subject { owner: None, profile: &profile, path, collection, is_list })
         };
         let (object, list) = (of("/e/1/", false), of("/e/list/", true));
         assert!(epochs.is_current(&object) && epochs.is_current(&list));
-        epochs.advance(EpochScope::Lists("/e/"));
+        epochs.advance(None, EpochScope::Lists("/e/"));
         assert!(epochs.is_current(&object) && !epochs.is_current(&list));
         let list = of("/e/list/", true);
-        epochs.advance(EpochScope::Path("/e/1/"));
+        epochs.advance(None, EpochScope::Path("/e/1/"));
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
         let object = of("/e/1/", false);
-        epochs.advance(EpochScope::Objects("/e/"));
+        epochs.advance(None, EpochScope::Objects("/e/"));
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
     }
 
@@ -167,45 +177,61 @@ mod tests {
         const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
         let epochs = Epochs::new();
         let (mine, other) = (ProfileName::new("mine"), ProfileName::new("other"));
-        let object = |path: &str| {
-            epochs.stamp(&Subject { profile: &mine, path, collection: Some("/e/"), is_list: false })
+        let of = |profile, path: &str, is_list| {
+            let collection = Some("/e/");
+            epochs.stamp(&Subject { owner: None, profile, path, collection, is_list })
         };
+        let object = |path: &str| of(&mine, path, false);
         let objects = [
             object(&format!("/e/{ID}/")),
             object(&format!("/e/{}/", ID.to_uppercase())),
             object(&format!("/f/{}/rest/", ID.replace('-', ""))),
         ];
         let neighbour = object("/e/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e56/");
-        epochs.advance(EpochScope::Object(ID.parse().unwrap()));
+        epochs.advance(None, EpochScope::Object(ID.parse().unwrap()));
         assert!(objects.iter().all(|object| !epochs.is_current(object)));
         assert!(epochs.is_current(&neighbour));
-        let list = |profile| {
-            let path = "/e/list/";
-            epochs.stamp(&Subject { profile, path, collection: Some("/e/"), is_list: true })
-        };
+        let list = |profile| of(profile, "/e/list/", true);
         let (of_mine, of_other) = (list(&mine), list(&other));
-        epochs.advance(EpochScope::ListsOf(&mine, "/e/"));
+        epochs.advance(None, EpochScope::ListsOf(&mine, "/e/"));
         assert!(!epochs.is_current(&of_mine) && epochs.is_current(&of_other));
     }
 
     fn stamp(epochs: &Epochs, path: &str) -> EpochStamp {
         let profile = &ProfileName::new("p");
-        epochs.stamp(&Subject { profile, path, collection: None, is_list: false })
+        epochs.stamp(&Subject { owner: None, profile, path, collection: None, is_list: false })
     }
 
     #[test]
     fn a_write_outdates_every_spelling_of_a_path() {
         let epochs = Epochs::new();
         let stamps = ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| stamp(&epochs, path));
-        epochs.advance(EpochScope::Path("/a/0f@X/"));
+        epochs.advance(None, EpochScope::Path("/a/0f@X/"));
         assert!(stamps.iter().all(|stamp| !epochs.is_current(stamp)));
+    }
+
+    #[test]
+    fn a_write_of_an_owner_outdates_its_own_responses_alone() {
+        let epochs = Epochs::new();
+        let (acme, nordic) = (ProfileName::new("acme"), ProfileName::new("nordic"));
+        let owners = [None, Some(&acme), Some(&nordic)];
+        for (writer, _) in owners.iter().enumerate() {
+            let stamps = owners.map(|owner| {
+                let (profile, path, collection) = (&acme, "/e/list/", Some("/e/"));
+                epochs.stamp(&Subject { owner, profile, path, collection, is_list: true })
+            });
+            epochs.advance(owners[writer], EpochScope::Lists("/e/"));
+            for (reader, stamp) in stamps.iter().enumerate() {
+                assert_eq!(epochs.is_current(stamp), reader != writer, "{writer} {reader}");
+            }
+        }
     }
 
     #[test]
     fn most_other_paths_stay_current() {
         let epochs = Epochs::new();
         let stamps: Vec<_> = (0..1000).map(|n| stamp(&epochs, &format!("/{n}"))).collect();
-        epochs.advance(EpochScope::Path("/1"));
+        epochs.advance(None, EpochScope::Path("/1"));
         assert!(!epochs.is_current(&stamps[1]));
         assert!(stamps.iter().filter(|stamp| epochs.is_current(stamp)).count() > 990);
     }

@@ -4,7 +4,7 @@
 //! once; [`ResponseStore::remove_unusable`] also takes them out of memory.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,6 @@ use std::{
 };
 
 use http::HeaderMap;
-use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -29,8 +28,6 @@ pub(in crate::proxy::cache) struct ResponseStore {
     pub(in crate::proxy::cache) epochs: Epochs,
     /// The number of purges. A response whose fetch began before the last one is not stored.
     purges: AtomicU64,
-    /// The generation of credentials that each profile uses, if any.
-    generations: Mutex<HashMap<ProfileName, Option<u64>>>,
     stored: AtomicU64,
     refused: AtomicU64,
     purged: AtomicU64,
@@ -67,7 +64,6 @@ impl ResponseStore {
             responses,
             epochs: Epochs::new(),
             purges: AtomicU64::new(0),
-            generations: Mutex::default(),
             stored: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             purged: AtomicU64::new(0),
@@ -126,30 +122,21 @@ impl ResponseStore {
         self.responses.invalidate(key);
     }
 
-    /// Invalidates the responses that a write changed, for every profile.
+    /// Invalidates the responses that a write changed, for every profile that shares the owner.
     pub(in crate::proxy::cache) fn invalidate<'a>(
         &self,
+        owner: Option<&ProfileName>,
         scopes: impl IntoIterator<Item = EpochScope<'a>>,
     ) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
         for scope in scopes {
-            self.epochs.advance(scope);
+            self.epochs.advance(owner, scope);
         }
     }
 
     /// The number of purges so far.
     pub(in crate::proxy::cache) fn purges(&self) -> u64 {
         self.purges.load(Ordering::Acquire)
-    }
-
-    /// Notes which credentials a profile uses. Responses that other credentials fetched leave memory
-    /// with the next maintenance.
-    pub(in crate::proxy::cache) fn set_generation(
-        &self,
-        profile: &ProfileName,
-        generation: Option<u64>,
-    ) {
-        self.generations.lock().insert(profile.clone(), generation);
     }
 
     /// Shows every stored response.
@@ -160,11 +147,6 @@ impl ResponseStore {
         for (key, variants) in &self.responses {
             variants.iter().for_each(|response| show(&key, response));
         }
-    }
-
-    /// Forgets the credentials of a profile. Its responses leave memory with the next maintenance.
-    pub(in crate::proxy::cache) fn forget(&self, profile: &ProfileName) {
-        self.generations.lock().remove(profile);
     }
 
     /// Removes the responses that a predicate matches. Returns their number.
@@ -180,13 +162,12 @@ impl ResponseStore {
         purged
     }
 
-    /// Removes the responses that no request can select any more: they expired, or a write or new
-    /// credentials invalidated them.
-    pub(in crate::proxy::cache) fn remove_unusable(&self) {
+    /// Removes the responses that no request can select any more: they expired, a write invalidated them, or
+    /// credentials fetched them that their profile does not use (`in_use`) now.
+    pub(in crate::proxy::cache) fn remove_unusable(&self, in_use: &HashSet<(&ProfileName, u64)>) {
         let now = Instant::now();
-        let generations = self.generations.lock().clone();
         self.sweep(|key, response| {
-            let is_retired = generations.get(key.profile()) != Some(&Some(key.generation()));
+            let is_retired = !in_use.contains(&(key.profile(), key.generation()));
             is_retired
                 || !response.policy.is_useful(now)
                 || !response.provenance.is_current(&self.epochs)

@@ -88,8 +88,43 @@ async fn a_response_belongs_to_its_profile_and_its_credentials() {
     assert_eq!(bench.get(PK).send().await.number(), 3);
     assert_eq!(test.get(PK).send().await.number(), 2);
     assert_eq!(bench.cache.stats().responses, 3);
-    bench.cache.maintain();
+    bench.cache.maintain([&bench.profile.partition, &test.profile.partition]);
     assert_eq!(bench.cache.stats().responses, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_two_profiles_of_a_name_has_its_own() {
+    // While a reload replaces a profile, the calls in flight use the one before.
+    let bench = default_bench();
+    let before = bench.other_profile("production", &bench.upstream.clone());
+    before.generation.rotate();
+    assert_eq!(before.get(PK).send().await.number(), 1);
+    assert_eq!(bench.get(PK).send().await.number(), 2);
+    bench.cache.maintain([&bench.profile.partition, &before.profile.partition]);
+    assert_eq!((before.get(PK).send().await.number(), bench.upstream.count()), (1, 2));
+    // The one before is gone.
+    bench.maintain();
+    assert_eq!(bench.get(PK).send().await.number(), 2);
+    assert_eq!(bench.cache.stats().responses, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_a_member_invalidates_its_own_responses_alone() {
+    let bench = default_bench();
+    let upstream = bench.upstream.clone();
+    let [acme, nordic] = ["acme", "nordic"].map(|name| bench.other_member(name, &upstream));
+    let profiles = [&acme, &nordic, &bench];
+    for writer in 0..profiles.len() {
+        for profile in profiles {
+            profile.get(PK).send().await;
+        }
+        upstream.then(reply(200));
+        profiles[writer].request(Method::PATCH, PK).body("{}").send().await;
+        for (reader, profile) in profiles.iter().enumerate() {
+            let result = profile.get(PK).send().await.result;
+            assert_eq!(result == Some(CacheResult::Miss), reader == writer, "{writer} {reader}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +178,7 @@ async fn an_object_has_one_name_in_either_case() {
     }
     let bench = default_bench();
     bench.get(&upper).send().await;
-    assert_eq!(bench.cache.purge(None, Some(ID)), 1);
+    assert_eq!(bench.cache.purge(None, Some(ID), None), 1);
     // A `Location` is in the upstream's own spelling.
     bench.get(PK).send().await;
     bench.upstream.then(reply(201).header("location", &upper));
@@ -185,14 +220,14 @@ async fn a_purge_removes_an_operation_an_object_or_both() {
         }
     };
     fill().await;
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), Some(ID)), 1);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), Some(ID), None), 1);
     assert_ne!(bench.get(PK).send().await.result, Some(CacheResult::Hit));
     assert_eq!(bench.get(OTHER).send().await.result, Some(CacheResult::Hit));
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), None), 2);
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), None), 0);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None), 2);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None), 0);
     fill().await;
     // The object, and both lists, which may hold it.
-    assert_eq!(bench.cache.purge(None, Some(&ID.to_uppercase())), 3);
+    assert_eq!(bench.cache.purge(None, Some(&ID.to_uppercase()), None), 3);
     assert_eq!(bench.cache.purge_all(), 1);
     assert_eq!(bench.cache.stats().purged, 7);
     assert_eq!(bench.cache.stats().responses, 0);
@@ -207,10 +242,10 @@ async fn expired_responses_leave_memory() {
     assert_eq!(stats.by_operation.keys().next().map(|name| &**name), Some("subtenant.get"));
     // Fresh for a minute, and served instead of errors for ten.
     advance(Duration::from_secs(659)).await;
-    bench.cache.maintain();
+    bench.maintain();
     assert_eq!(bench.cache.stats().responses, 1);
     advance(Duration::from_secs(1)).await;
-    bench.cache.maintain();
+    bench.maintain();
     let stats = bench.cache.stats();
     assert_eq!((stats.responses, stats.bytes), (0, 0));
 }

@@ -73,6 +73,20 @@ impl Bench {
         Self { cache, upstream, generation, stage, profile, catalog, clock }
     }
 
+    /// A member of a template over the same cache.
+    pub(super) fn other_member(&self, name: &str, upstream: &Upstream) -> Self {
+        let other = self.other_profile(name, upstream);
+        let name = other.profile.name.clone();
+        let origin = other.profile.partition.origin().clone();
+        let partition = Partition::new(name.clone(), origin, other.generation.clone()).of_member();
+        Self { profile: Arc::new(Profile::made_up(name, partition)), ..other }
+    }
+
+    /// The maintenance, while this profile is the only one.
+    pub(super) fn maintain(&self) {
+        self.cache.maintain([&self.profile.partition]);
+    }
+
     /// The date `seconds` from now.
     pub(super) fn date(&self, seconds: i64) -> String {
         let offset = Duration::from_secs(seconds.unsigned_abs());

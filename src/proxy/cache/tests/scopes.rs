@@ -100,7 +100,10 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 benches[0].cache.purge_all();
                 prop_assert_eq!(benches[0].cache.stats().responses, 0);
             }
-            Act::Maintain => benches[0].cache.maintain(),
+            Act::Maintain => {
+                let present = benches.iter().map(|bench| &bench.profile.partition);
+                benches[0].cache.maintain(present);
+            }
             Act::Wait(seconds) => {
                 advance(Duration::from_secs(seconds)).await;
                 now += seconds;
@@ -131,7 +134,7 @@ async fn lost_credentials_answer_no_call() {
     // After a maintenance it has left memory.
     bench.generation.lose();
     get(&bench, &[]).await;
-    bench.cache.maintain();
+    bench.maintain();
     assert_eq!(bench.cache.stats().responses, 0);
 }
 

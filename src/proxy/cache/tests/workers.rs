@@ -115,7 +115,7 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
                         generation.rotate();
                     }
                     if turn % 1000 == 999 {
-                        shared.maintain();
+                        shared.maintain(profiles.iter().map(|(_, _, profile)| &profile.partition));
                     }
                     let before = generation.generation().unwrap();
                     let response = stage.call(recorded(&made_up, "/object")).await.unwrap();

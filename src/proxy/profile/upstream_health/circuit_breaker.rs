@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::domain::Span;
+use crate::domain::{ProfileName, Span};
 
 /// The circuit breaker: stops requests to an upstream that keeps failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,8 @@ impl Default for CircuitBreakerSettings {
 #[derive(Debug)]
 pub struct CircuitBreaker {
     settings: CircuitBreakerSettings,
+    /// The profile, for the log.
+    profile: ProfileName,
     state: Mutex<Phase>,
 }
 
@@ -117,8 +119,9 @@ impl Phase {
 
 impl CircuitBreaker {
     /// A closed breaker.
-    pub fn new(settings: CircuitBreakerSettings) -> Self {
-        Self { settings, state: Mutex::new(Phase::closed(Instant::now())) }
+    pub fn new(settings: CircuitBreakerSettings, profile: &ProfileName) -> Self {
+        let state = Mutex::new(Phase::closed(Instant::now()));
+        Self { settings, profile: profile.clone(), state }
     }
 
     /// Its state.
@@ -146,6 +149,7 @@ impl CircuitBreaker {
                 }
                 *state = Phase::HalfOpen { probing: true, pause: *pause };
                 tracing::info!(
+                    profile = %self.profile,
                     "breaker half-open: one call finds out whether the upstream is back"
                 );
                 true
@@ -198,7 +202,10 @@ impl CircuitBreaker {
                     && failures >= self.settings.failures
                     && failures.saturating_mul(2) >= calls
                 {
-                    tracing::warn!(failures, calls, "breaker open: the upstream keeps failing");
+                    tracing::warn!(
+                        profile = %self.profile, failures, calls,
+                        "breaker open: the upstream keeps failing"
+                    );
                     let pause = *self.settings.pause;
                     *state = Phase::Open { until: at + pause, pause };
                 }
@@ -206,10 +213,13 @@ impl CircuitBreaker {
             Phase::HalfOpen { pause, .. } if probe => {
                 if failed {
                     let pause = pause.saturating_mul(2).min(LONGEST_PAUSE.max(*pause));
-                    tracing::warn!(?pause, "breaker open again: the upstream still fails");
+                    tracing::warn!(
+                        profile = %self.profile, ?pause,
+                        "breaker open again: the upstream still fails"
+                    );
                     *state = Phase::Open { until: at + pause, pause };
                 } else {
-                    tracing::info!("breaker closed: the upstream is back");
+                    tracing::info!(profile = %self.profile, "breaker closed: the upstream is back");
                     *state = Phase::closed(at);
                 }
             }
@@ -267,7 +277,7 @@ mod tests {
 
     fn breaker() -> Arc<CircuitBreaker> {
         let settings = CircuitBreakerSettings { enabled: true, failures: 5, pause: Span(PAUSE) };
-        Arc::new(CircuitBreaker::new(settings))
+        Arc::new(CircuitBreaker::new(settings, &ProfileName::new("test")))
     }
 
     fn fail(breaker: &Arc<CircuitBreaker>, times: u32) {

@@ -25,7 +25,7 @@ pub use self::{
 };
 use crate::{
     body::Body,
-    domain::{LabelValue, Operation},
+    domain::{LabelValue, Operation, ProfileName},
     error::{Error, Fault, Kind},
 };
 
@@ -53,14 +53,14 @@ pub struct UpstreamHealth {
 }
 
 impl UpstreamHealth {
-    /// The state of an upstream that was never called.
-    pub fn new(settings: HealthSettings) -> Arc<Self> {
+    /// The state of an upstream that was never called. The log names the profile.
+    pub fn new(profile: &ProfileName, settings: HealthSettings) -> Arc<Self> {
         let HealthSettings { breaker, quota, retry_share } = settings;
         Arc::new(Self {
-            breaker: Arc::new(CircuitBreaker::new(breaker)),
-            rate_limit: UpstreamRateLimit::new(quota),
+            breaker: Arc::new(CircuitBreaker::new(breaker, profile)),
+            rate_limit: UpstreamRateLimit::new(quota, profile),
             retry_budget: RetryBudget::new(retry_share),
-            operations: TroubledOperations::new(breaker),
+            operations: TroubledOperations::new(breaker, profile),
         })
     }
 

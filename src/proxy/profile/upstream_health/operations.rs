@@ -19,7 +19,7 @@ use super::circuit_breaker::{
     BreakerPermit, CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState, Outcome, WINDOW,
 };
 use crate::{
-    domain::Operation,
+    domain::{Operation, ProfileName},
     error::{Error, Kind},
 };
 
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct TroubledOperations {
     settings: CircuitBreakerSettings,
+    /// For the log.
+    profile: ProfileName,
     /// Whether there are any.
     any: AtomicBool,
     /// By name. Calls that match no operation count as one, with an empty name.
@@ -49,8 +51,9 @@ impl Trouble {
 }
 
 impl TroubledOperations {
-    pub(super) fn new(settings: CircuitBreakerSettings) -> Self {
-        Self { settings, any: AtomicBool::new(false), entries: Mutex::default() }
+    pub(super) fn new(settings: CircuitBreakerSettings, profile: &ProfileName) -> Self {
+        let profile = profile.clone();
+        Self { settings, profile, any: AtomicBool::new(false), entries: Mutex::default() }
     }
 
     /// Lets a call pass, or says when to retry.
@@ -138,7 +141,7 @@ impl TroubledOperations {
     ) -> &'a mut Trouble {
         self.any.store(true, Ordering::Release);
         entries.entry(name.to_owned()).or_insert_with(|| Trouble {
-            breaker: Arc::new(CircuitBreaker::new(self.settings)),
+            breaker: Arc::new(CircuitBreaker::new(self.settings, &self.profile)),
             failed: now,
             paused_until: None,
         })
@@ -163,11 +166,9 @@ mod tests {
     use crate::domain::Span;
 
     fn operations() -> TroubledOperations {
-        TroubledOperations::new(CircuitBreakerSettings {
-            enabled: true,
-            failures: 3,
-            pause: Span::from_secs(5),
-        })
+        let settings =
+            CircuitBreakerSettings { enabled: true, failures: 3, pause: Span::from_secs(5) };
+        TroubledOperations::new(settings, &ProfileName::new("test"))
     }
 
     fn operation(name: &str) -> Operation {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
-    domain::LabelValue,
+    domain::{LabelValue, ProfileName},
     error::{Error, Kind},
     outbound::retry_after,
 };
@@ -52,6 +52,8 @@ pub struct UpstreamRateLimit {
 
 #[derive(Debug)]
 struct RateState {
+    /// For the log.
+    profile: ProfileName,
     paused_until: Option<Instant>,
     /// Until then, a 429 may be of a call that was in flight with the one that taught the rate.
     learnt_until: Option<Instant>,
@@ -78,9 +80,10 @@ impl RateWindow {
 
 impl UpstreamRateLimit {
     /// No limit is known.
-    pub fn new(settings: QuotaSettings) -> Self {
+    pub fn new(settings: QuotaSettings, profile: &ProfileName) -> Self {
         let now = Instant::now();
         let state = RateState {
+            profile: profile.clone(),
             paused_until: None,
             learnt_until: None,
             rate: None,
@@ -138,7 +141,8 @@ impl UpstreamRateLimit {
             state.rate = Some(seen.saturating_sub(seen / 5).max(self.settings.minimum));
             state.raised = until;
             state.learnt_until = Some(until);
-            tracing::warn!(rate = state.rate, "Pigello asks for fewer calls");
+            let (profile, rate) = (&state.profile, state.rate);
+            tracing::warn!(%profile, rate, "Pigello asks for fewer calls");
         }
         if state.paused_until.is_some() || state.rate.is_some() {
             self.limited.store(true, Ordering::Relaxed);
@@ -229,7 +233,8 @@ impl RateState {
             let raised = rate.saturating_add((rate / 10).max(1));
             let unlimited = raised > self.before.max(self.window.used).saturating_mul(2);
             self.rate = (!unlimited).then_some(raised);
-            tracing::info!(rate = self.rate, "Pigello is called more often again");
+            let (profile, rate) = (&self.profile, self.rate);
+            tracing::info!(%profile, rate, "Pigello is called more often again");
         }
     }
 }
@@ -270,6 +275,10 @@ mod tests {
         quota.admit(Some(&caller.into()))
     }
 
+    fn limit(settings: QuotaSettings) -> UpstreamRateLimit {
+        UpstreamRateLimit::new(settings, &ProfileName::new("test"))
+    }
+
     fn learn(quota: &UpstreamRateLimit, status: StatusCode, headers: &HeaderMap, is_for_all: bool) {
         let until = Instant::now() + told_pause(status, headers).unwrap();
         quota.learn(status == StatusCode::TOO_MANY_REQUESTS, until, is_for_all);
@@ -277,7 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_of_the_gateways_own_takes_only_what_callers_leave() {
-        let quota = UpstreamRateLimit::new(QuotaSettings { enabled: true, minimum: 10 });
+        let quota = limit(QuotaSettings { enabled: true, minimum: 10 });
         for _ in 0..50 {
             admit(&quota, "app").unwrap();
         }
@@ -301,7 +310,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_429_in_a_quiet_moment_or_of_a_quota_that_is_off_slows_nobody_down() {
         for (enabled, calls) in [(true, 10), (false, 100)] {
-            let quota = UpstreamRateLimit::new(QuotaSettings { enabled, minimum: 10 });
+            let quota = limit(QuotaSettings { enabled, minimum: 10 });
             for _ in 0..calls {
                 admit(&quota, "a").unwrap();
             }
@@ -311,7 +320,7 @@ mod tests {
                 admit(&quota, "a").unwrap();
             }
         }
-        let quota = UpstreamRateLimit::new(QuotaSettings { enabled: true, minimum: 10 });
+        let quota = limit(QuotaSettings { enabled: true, minimum: 10 });
         for _ in 0..11 {
             admit(&quota, "a").unwrap();
         }
@@ -321,7 +330,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_for_all_callers_and_tells_when_it_ends() {
-        let quota = UpstreamRateLimit::new(QuotaSettings::default());
+        let quota = limit(QuotaSettings::default());
         admit(&quota, "billing").unwrap();
         learn(&quota, StatusCode::SERVICE_UNAVAILABLE, &headers("7"), true);
         advance(Duration::from_millis(2500)).await;
@@ -339,7 +348,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hot_caller_leaves_the_others_their_share() {
-        let quota = UpstreamRateLimit::new(QuotaSettings::default());
+        let quota = limit(QuotaSettings::default());
         for _ in 0..100 {
             admit(&quota, "hot").unwrap();
         }
@@ -367,7 +376,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_rises_until_there_is_no_limit() {
-        let quota = UpstreamRateLimit::new(QuotaSettings::default());
+        let quota = limit(QuotaSettings::default());
         for _ in 0..20 {
             admit(&quota, "a").unwrap();
         }

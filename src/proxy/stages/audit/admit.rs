@@ -1,4 +1,5 @@
-//! Follows the permission: refuses a call whose record the trail could not take.
+//! Follows the permission: refuses a call whose record the trail could not take, and has any other counted among the
+//! calls of its profile.
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ impl Transition<Loaded> for Trail {
         self.admit().map_err(unavailable)?;
         let Loaded { received, operation, profile } = loaded;
         let Received { method, target, headers, body, context, caller, .. } = received;
+        context.count_in(&profile.calls);
         let head = Head { method, target, headers, caller, operation, profile, context };
         Ok(Recorded { head: Arc::new(head), body })
     }

@@ -90,6 +90,7 @@ fn log(record: &Record) {
         request_id = %record.request_id,
         listener = %record.listener,
         caller = record.caller.as_deref(),
+        profile = record.profile.as_ref().map(ProfileName::as_str),
         operation = record.operation.as_deref(),
         method = %record.method,
         status = record.status.map(|status| status.as_u16()),

@@ -79,7 +79,8 @@ impl Transition<Selected> for Authorize {
                 let operation = operation.as_deref();
                 return Err(refusal.into_error(catalog, caller, method, path, operation));
             }
-            context.note(|facts| facts.would_refuse = Some(refusal.kind()));
+            // The first refusal is the one that the caller would get.
+            context.note(|facts| _ = facts.would_refuse.get_or_insert(refusal.kind()));
         }
         connection.prove();
         if !body.is_end_stream() {

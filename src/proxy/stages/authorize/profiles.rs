@@ -2,12 +2,13 @@
 //!
 //! What the configuration chooses for the caller (its listener's profile, or its own entry's) is allowed, and
 //! what the request chooses only if `profiles` of its entry lists it. An entry that has `profiles` is held to it
-//! whatever chooses.
+//! on a listener with a profile, too.
 
+use super::{Policy, refusal::listed};
 use crate::{
-    domain::{Caller, ProfileName, ProfilePattern},
+    domain::{Caller, ProfileName},
     error::{Error, Kind},
-    proxy::{call::ChosenBy, stages::authorize::Policy},
+    proxy::call::ChosenBy,
 };
 
 /// Why a caller may not use a profile.
@@ -69,19 +70,6 @@ impl ProfileRefusal {
         Error::new(self.kind(), detail)
     }
 }
-
-fn listed(patterns: &[ProfilePattern]) -> String {
-    let shown: Vec<_> =
-        patterns.iter().take(MOST_PATTERNS).map(|pattern| format!("`{pattern}`")).collect();
-    match (shown.is_empty(), patterns.len().saturating_sub(shown.len())) {
-        (true, _) => "nothing".to_owned(),
-        (false, 0) => shown.join(", "),
-        (false, more) => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-/// More of a long `profiles` does not help.
-const MOST_PATTERNS: usize = 8;
 
 #[cfg(test)]
 mod tests {

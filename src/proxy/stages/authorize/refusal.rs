@@ -3,6 +3,8 @@
 //! The caller's problem document, `explain` and the status page all have this text. It tells a caller about
 //! itself and about operations, and nothing about other callers. It quotes nothing of the path.
 
+use std::fmt::Display;
+
 use http::Method;
 
 use crate::{
@@ -59,24 +61,27 @@ impl Refusal {
 }
 
 fn not_listed(rule: &CallerRule, operation: &Operation) -> String {
-    format!("{}; `{}` is not among them", listed(rule), operation.name())
+    format!("{}; `{}` is not among them", allowed(rule), operation.name())
 }
 
 fn no_operation(rule: &CallerRule, why: &str) -> String {
-    format!("{}; what matches no operation needs `*`; {why}", listed(rule))
+    format!("{}; what matches no operation needs `*`; {why}", allowed(rule))
 }
 
 /// `` `allow` of the caller `app` lists `subtenant.*`, `*.get` ``
-fn listed(rule: &CallerRule) -> String {
+fn allowed(rule: &CallerRule) -> String {
+    format!("`allow` of the caller `{}` lists {}", rule.name, listed(&rule.allow))
+}
+
+/// `` `subtenant.*`, `*.get` ``
+pub(super) fn listed(patterns: &[impl Display]) -> String {
     let shown: Vec<_> =
-        rule.allow.iter().take(MOST_PATTERNS).map(|pattern| format!("`{pattern}`")).collect();
-    let more = rule.allow.len().saturating_sub(shown.len());
-    let patterns = match (shown.is_empty(), more) {
+        patterns.iter().take(MOST_PATTERNS).map(|pattern| format!("`{pattern}`")).collect();
+    match (shown.is_empty(), patterns.len().saturating_sub(shown.len())) {
         (true, _) => "nothing".to_owned(),
         (false, 0) => shown.join(", "),
         (false, more) => format!("{} and {more} more", shown.join(", ")),
-    };
-    format!("`allow` of the caller `{}` lists {patterns}", rule.name)
+    }
 }
 
 fn unidentified(proof: &Proof) -> String {
@@ -113,7 +118,7 @@ fn shown(text: &str) -> String {
 
 /// The characters of a name that are shown.
 const LONGEST_NAME: usize = 256;
-/// More of a long `allow` does not help.
+/// More of a long list does not help.
 const MOST_PATTERNS: usize = 8;
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Either, ready};
 use http::Response;
 use tower::{Layer, Service, layer::layer_fn};
 
@@ -16,7 +15,7 @@ use crate::{
     error::{Error, Kind},
     proxy::{
         call::{Authorized, Loaded, SharedService},
-        profile::{Chosen, Family, Profile},
+        profile::Chosen,
     },
 };
 
@@ -38,13 +37,8 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Either<
-        S::Future,
-        Either<
-            Ready<Result<Response<Body>, Error>>,
-            Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>,
-        >,
-    >;
+    type Future =
+        Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
@@ -57,23 +51,20 @@ where
                 return Either::Left(self.inner.call(Loaded { received, operation, profile }));
             }
             Chosen::Unknown(name) => {
-                return Either::Right(Either::Left(ready(Err(unknown(&name)))));
+                return Either::Right(Box::pin(ready(Err(no_such_profile(&name)))));
             }
             Chosen::Unloaded(family, name) => (family, name),
         };
         let inner = self.inner.clone();
-        Either::Right(Either::Right(Box::pin(async move {
-            let profile = member(&family, &name).await?;
+        Either::Right(Box::pin(async move {
+            let profile = family.load(&name).await.map_err(|reason| reason.into_error(&name))?;
             inner.call(Loaded { received, operation, profile }).await
-        })))
+        }))
     }
 }
 
-async fn member(family: &Family, name: &ProfileName) -> Result<Arc<Profile>, Error> {
-    family.load(name).await.map_err(|reason| reason.into_error(name))
-}
-
-fn unknown(name: &ProfileName) -> Error {
+/// The error of a call for a profile that the configuration does not have.
+pub fn no_such_profile(name: &ProfileName) -> Error {
     Error::new(
         Kind::ProfileUnknown,
         format!("no profile is named `{name}`, and no template matches it"),

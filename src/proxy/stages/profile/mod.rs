@@ -8,6 +8,6 @@ mod load;
 mod select;
 
 pub use self::{
-    load::{Load, load},
+    load::{Load, load, no_such_profile},
     select::{Select, select},
 };

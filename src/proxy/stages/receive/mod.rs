@@ -13,7 +13,9 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header,
+};
 use http_body::Body as _;
 use tower::{Layer, Service, layer::layer_fn};
 
@@ -98,8 +100,12 @@ impl ListenerRules {
         let request = request.map_err(Unreadable::into_error)?;
         let (parts, body) = request.into_parts();
         self.check_size(&parts.uri, &parts.headers)?;
-        check_head(&self.hosts, &parts, body.is_end_stream())?;
-        let asked = if self.may_name_profile { self.profile(&parts)? } else { None };
+        let of_host = check_head(&self.hosts, &parts, body.is_end_stream())?;
+        let asked = match of_host {
+            _ if !self.may_name_profile => None,
+            Some(profile) => Some(profile),
+            None => profile_field(&parts.headers)?,
+        };
         let (uri, mut headers) = (parts.uri, parts.headers);
         if parts.method == Method::OPTIONS && uri.path() == "*" {
             return Ok(None);
@@ -115,24 +121,7 @@ impl ListenerRules {
         Ok(Some(Received { method, target, headers, body, connection, context, caller, asked }))
     }
 
-    /// The profile that a request names: with its host, or else with its field.
-    fn profile(&self, head: &request::Parts) -> Result<Option<ProfileName>, Error> {
-        if let Some(profile) = self.hosts.profile(&head.uri, &head.headers) {
-            return Ok(Some(profile));
-        }
-        let mut fields = head.headers.get_all(PROFILE).iter();
-        let Some(field) = fields.next() else { return Ok(None) };
-        match ProfileName::of_member(field.as_bytes()) {
-            Some(profile) if fields.next().is_none() => Ok(Some(profile)),
-            Some(_) => Err(misnamed("the request names its profile twice")),
-            None => Err(misnamed(
-                "`Pigello-Gateway-Profile` has up to 63 letters in lower case, digits and `-`, and does not begin \
-                 with `-`",
-            )),
-        }
-    }
-
-    fn check_size(&self, uri: &Uri, headers: &http::HeaderMap) -> Result<(), Error> {
+    fn check_size(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
         if target > self.limits.target_bytes {
             return Err(Error::new(
@@ -156,6 +145,20 @@ impl ListenerRules {
             ));
         }
         Ok(())
+    }
+}
+
+/// The profile that the field of a request names.
+fn profile_field(headers: &HeaderMap) -> Result<Option<ProfileName>, Error> {
+    let mut fields = headers.get_all(PROFILE).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    match ProfileName::of_member(field.as_bytes()) {
+        Some(profile) if fields.next().is_none() => Ok(Some(profile)),
+        Some(_) => Err(misnamed("the request names its profile twice")),
+        None => Err(misnamed(
+            "`Pigello-Gateway-Profile` has up to 63 letters in lower case, digits and `-`, and does not begin \
+             with `-`",
+        )),
     }
 }
 
