@@ -30,6 +30,7 @@ pub mod audit;
 pub mod telemetry;
 pub mod process;
 pub mod build_info;
+pub mod fleet;
 pub mod outbound;
 pub mod domain;
 pub mod error;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     audit::{Blocked, WitnessStats},
     credentials,
+    fleet::Member,
     notices::{FeedStatus, SourceStatus, Stopped},
     proxy::profile::{CircuitBreakerState, Family, Profile},
     telemetry::{dropped_log_lines, meaning},
@@ -38,6 +39,7 @@ impl Collector for Parts {
         upstreams(&mut sheet, &shown)?;
         cache(&mut sheet, &view)?;
         notices(&mut sheet, &view)?;
+        fleet(&mut sheet, &view)?;
         credentials(&mut sheet, &view, &shown)?;
         profiles(&mut sheet, &view, &judged)?;
         foresight(&mut sheet, &view)?;
@@ -212,6 +214,13 @@ fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauges("notices_complete_since_timestamp_seconds", since)?;
     let lags = feeds.iter().filter_map(|feed| Some((profile(feed), count(feed.lag_ms?) / 1000.0)));
     sheet.gauges("notices_lag_seconds", lags)
+}
+
+/// Without a fleet there is nothing to tell.
+fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
+    let Some(status) = view.fleet.as_deref().map(Member::status) else { return Ok(()) };
+    sheet.gauge("fleet_connected", flag(status.connected))?;
+    sheet.counter("fleet_connections", status.connections)
 }
 
 fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView, shown: &[&Profile]) -> fmt::Result {

@@ -44,6 +44,7 @@ use crate::{
     audit::Trail,
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
+    fleet::Member,
     notices::{Notices, Receiver},
     outbound::{CertificateFile, Observed},
     proxy::{
@@ -83,6 +84,8 @@ pub struct GatewayView {
     pub notices: Arc<Notices>,
     /// The listener for webhooks.
     pub webhooks: Option<Arc<Receiver>>,
+    /// This gateway as a member of the fleet.
+    pub fleet: Option<Arc<Member>>,
     /// The profiles themselves: those with tables of their own, and the loaded members of templates.
     pub directory: Arc<Profiles>,
     /// State of each profile's upstream.

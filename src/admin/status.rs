@@ -10,7 +10,13 @@ use super::{
     profiles::{TemplateState, UpstreamStatus, templates},
     trouble::judged,
 };
-use crate::{audit, credentials, notices::FeedStatus, outbound::CertificateEnd, proxy::cache};
+use crate::{
+    audit, credentials,
+    fleet::{FleetStatus, Member},
+    notices::FeedStatus,
+    outbound::CertificateEnd,
+    proxy::cache,
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
@@ -27,6 +33,9 @@ pub(super) struct Status {
     cache: cache::CacheStats,
     /// The notices of each profile.
     notices: Vec<FeedStatus>,
+    /// The connection to the fleet's store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetStatus>,
     audit: audit::TrailStats,
     /// Every certificate that the gateway depends on.
     certificates: Vec<CertificateEnd>,
@@ -52,6 +61,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
         notices: view.notices.status(),
+        fleet: view.fleet.as_deref().map(Member::status),
         audit: view.trail.stats(),
         certificates: foresight::certificates(&view),
         clocks: foresight::clocks(&view),

@@ -283,6 +283,7 @@ impl Running {
             supervisor.take_webhooks(socket, receiver, &shared);
         }
         supervisor.follow(&shared);
+        supervisor.join_fleet(&shared);
         supervisor.show(&settings, &shared, &listeners);
         let of_admin = settings.admin.as_ref().map(|it| (it.connections, Routes::All, None));
         let tls = shared.certificates.of_metrics();

@@ -25,6 +25,7 @@ use crate::{
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
+    fleet::{Member, StoreError},
     notices::{HookTokensError, Notices},
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
@@ -88,6 +89,8 @@ pub(super) struct Shared {
     retry: RetrySettings,
     /// The notices of all profiles.
     pub(super) notices: Arc<Notices>,
+    /// This gateway as a member of the fleet.
+    pub(super) fleet: Option<Arc<Member>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -142,6 +145,10 @@ impl Shared {
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
+        let fleet = match kept {
+            Some((_, kept)) => kept.fleet.clone(),
+            None => settings.fleet.clone().map(Member::open).transpose()?,
+        };
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = match kept {
             Some((_, kept)) => {
@@ -171,6 +178,7 @@ impl Shared {
         });
         Ok(Self {
             notices: notices(settings, &cache, &trail, kept),
+            fleet,
             connections: connections.collect(),
             trail,
             activity,
@@ -511,6 +519,9 @@ pub enum StartError {
     /// The file of the tokens of webhooks cannot be used: the configuration's fault.
     #[error("the tokens of webhooks cannot be used")]
     HookTokens(#[from] HookTokensError),
+    /// The files for the way to the fleet's store cannot be used: the configuration's fault.
+    #[error("the fleet's store cannot be used")]
+    Fleet(#[from] StoreError),
     /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
     Credentials(#[from] IncompleteVault),
@@ -546,6 +557,7 @@ impl StartError {
                 | Self::ListenerTls(_)
                 | Self::Tokens(_)
                 | Self::HookTokens(_)
+                | Self::Fleet(_)
                 | Self::Credentials(_)
                 | Self::SocketGroup(_)
         )

@@ -173,6 +173,7 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
         ("audit", old.audit != new.audit),
         ("runtime", old.runtime != new.runtime),
         ("telemetry", old.telemetry != new.telemetry),
+        ("fleet", old.fleet != new.fleet),
         ("notices", old.notices.webhook != new.notices.webhook),
     ];
     let changed: Vec<_> = new.revision.changes_since(&old.revision);

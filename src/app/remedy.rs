@@ -36,6 +36,9 @@ impl StartError {
             Self::HookTokens(_) => Some(
                 "`notices.webhook.tokens_file` is a file of mode 0600, no link, with lines `TOKEN` or `TOKEN PROFILE`",
             ),
+            Self::Fleet(_) => Some(
+                "`password_file` of [fleet.store] is a file of mode 0600 with the password alone; the other files are PEM",
+            ),
             Self::SocketGroup(_) => Some("name a group of this machine, or its number"),
             Self::SocketFolder { .. } => Some(
                 "make it for the gateway's user, or name another place with `address = …` in [admin]",

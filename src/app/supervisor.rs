@@ -206,6 +206,16 @@ impl Supervisor {
         }
     }
 
+    /// Stays connected to the fleet's store, if there is a fleet.
+    pub(super) fn join_fleet(&mut self, shared: &Shared) {
+        if let Some(member) = &shared.fleet {
+            let (ending, member) = (self.ending.clone(), Arc::clone(member));
+            self.tasks.spawn(async move {
+                ending.run_until_cancelled(member.run()).await;
+            });
+        }
+    }
+
     /// Takes webhooks on a socket.
     pub(super) fn take_webhooks(
         &mut self,
@@ -259,6 +269,7 @@ impl Supervisor {
             directory: Arc::clone(&shared.profiles),
             notices: Arc::clone(&shared.notices),
             webhooks: self.webhooks.clone(),
+            fleet: shared.fleet.clone(),
             upstreams: shared
                 .profiles
                 .fixed()

@@ -23,6 +23,7 @@ use crate::{
     audit,
     credentials::{self, Keep, SourceSettings, ValueName},
     error::Chain,
+    fleet::StoreSettings,
     outbound::{
         CertificateFile, CertificateUse, Nearness, Roots, RootsError, Until, authorities_end,
         chain_end, list_ends,
@@ -240,6 +241,9 @@ impl Settings {
         for set in self.credentials.values() {
             of_credentials(set, &mut add);
         }
+        if let Some(fleet) = &self.fleet {
+            of_store(&fleet.store, &mut add);
+        }
         if let Some(settings) = &self.vault {
             of_vault(settings, &mut add);
         }
@@ -281,6 +285,10 @@ impl Settings {
             add(CertificateUse::VaultCa, name.as_str(), vault.server.ca_file().as_deref());
             let own = vault.server.client_certificate().map(|own| own.certificate);
             add(CertificateUse::VaultClient, name.as_str(), own.as_deref());
+        }
+        if let Some(fleet) = &self.fleet {
+            add(CertificateUse::StoreCa, "fleet", fleet.store.ca_file.as_deref());
+            add(CertificateUse::StoreClient, "fleet", fleet.store.certificate.as_deref());
         }
         let collector = self.telemetry.otlp_ca_file.as_deref();
         add(CertificateUse::CollectorCa, "collector", collector);
@@ -347,6 +355,21 @@ fn of_vault(vault: &Vault, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
     ] {
         if let Some(path) = path {
             add(path, key, role);
+        }
+    }
+}
+
+fn of_store(store: &StoreSettings, add: &mut impl FnMut(&Path, KeyPath, FileRole)) {
+    let table = KeyPath::root().key("fleet").key("store");
+    for (path, key, role) in [
+        (&store.password_file, "password_file", FileRole::Closed),
+        (&store.sentinel_password_file, "sentinel_password_file", FileRole::Closed),
+        (&store.ca_file, "ca_file", FileRole::Roots),
+        (&store.certificate, "certificate", FileRole::Chain),
+        (&store.private_key, "private_key", FileRole::Secret),
+    ] {
+        if let Some(path) = path {
+            add(path, table.key(key), role);
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     audit, credentials,
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName, Span},
+    fleet,
     notices::{self, EventLogChoice},
     proxy::{
         cache,
@@ -56,6 +57,8 @@ pub struct Settings {
     pub cache: cache::Settings,
     /// Notices of changes. `path` is a canonical one, and no time is zero.
     pub notices: notices::Settings,
+    /// The fleet. There is one way to its store, and it leaves this machine only with TLS.
+    pub fleet: Option<fleet::Settings>,
     /// The audit trail.
     pub audit: audit::Settings,
     /// How long the gateway waits; only `drain` and `drain_delay` may be zero.

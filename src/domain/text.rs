@@ -28,6 +28,7 @@ use super::{
     problem_base::ProblemBase,
     profile_pattern::ProfilePattern,
     proxy_choice::ProxyChoice,
+    store_url::StoreUrl,
     verifier_key::VerifierKey,
     witness_url::WitnessUrl,
 };
@@ -137,6 +138,7 @@ text_forms! {
     }
     LogOrigin { "log-origin", "audit.example.org/pigello", "^[!-*,-~]+$" }
     WitnessUrl { "witness-url", "https://witness.example.org/w1", "^https?://[^?#]+$" }
+    StoreUrl { "store-url", "rediss://valkey.internal:6379", "^(rediss?://[^/@?#]+/?|unix:/.+)$" }
     VerifierKey {
         "verifier-key",
         "witness.example.org/w1+eba12634+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea",

@@ -73,10 +73,13 @@ mod tests {
         let relations = Relations::new(&catalog, &rules);
         let of = |content_type: &str| relations.of(&type_name(content_type)).cloned();
         let tenant = of("accounts.Tenant").unwrap();
-        assert_eq!(tenant.collections, ["/accounts/users/customer/tenant/".into()]);
+        assert_eq!(tenant.collections, [Arc::<str>::from("/accounts/users/customer/tenant/")]);
         assert_eq!(tenant.rules, [1]);
         for name in ["structural.realestate", "objects.structural_realestate"] {
-            assert_eq!(of(name).unwrap().collections, ["/objects/structural/realestate/".into()]);
+            assert_eq!(
+                of(name).unwrap().collections,
+                [Arc::<str>::from("/objects/structural/realestate/")]
+            );
         }
         let contract = of("contracts.apartmentcontract").unwrap();
         assert_eq!(contract, Related { collections: Vec::new(), rules: vec![1] });

@@ -36,6 +36,10 @@ pub enum CertificateUse {
     VaultCa,
     /// The gateway shows it to the vault.
     VaultClient,
+    /// The certificate of the fleet's store comes from these authorities.
+    StoreCa,
+    /// The gateway shows it to the fleet's store.
+    StoreClient,
     /// The collector's certificate comes from these authorities.
     CollectorCa,
 }
@@ -51,12 +55,17 @@ impl CertificateUse {
             Self::Vault => "vault",
             Self::VaultCa => "vault_ca",
             Self::VaultClient => "vault_client",
+            Self::StoreCa => "store_ca",
+            Self::StoreClient => "store_client",
             Self::CollectorCa => "collector_ca",
         }
     }
 
     fn is_authority(self) -> bool {
-        matches!(self, Self::ClientCa | Self::UpstreamCa | Self::VaultCa | Self::CollectorCa)
+        matches!(
+            self,
+            Self::ClientCa | Self::UpstreamCa | Self::VaultCa | Self::StoreCa | Self::CollectorCa
+        )
     }
 }
 

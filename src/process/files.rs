@@ -21,6 +21,7 @@ use rustix::{
     io::Errno,
     process::{getegid, getgroups},
 };
+use zeroize::Zeroizing;
 
 /// Checks that others cannot write the file or folder, or replace it. What is not there is not judged.
 pub fn keep_writers_out(path: &Path) -> Result<(), WritableByOthers> {
@@ -108,6 +109,14 @@ pub fn open_private(path: &Path) -> Result<File, PrivateFileError> {
         return Err(ReadableByOthers { path: path.to_owned(), mode }.into());
     }
     Ok(file)
+}
+
+/// Reads a secret that nobody else may read or write. It may be a link, as in a folder that Kubernetes mounts.
+pub fn read_closed(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
+    keep_writers_out(path)?;
+    keep_readers_out(path)?;
+    let unreadable = |source| PrivateFileError::Unreadable { path: path.to_owned(), source };
+    read_named(path).map(Zeroizing::new).map_err(unreadable)
 }
 
 /// Options that open a file of the gateway's own folder for reading and writing, with mode 0600 if it is

@@ -89,8 +89,10 @@ metrics! {
     "credentials_rotations_total" counter ["set"] "How often another version took the place of one";
     "credentials_rejections_total" counter ["set"] "How often Pigello refused all versions that there were";
     "credentials_failures_total" counter ["set"] "How often the source was read without success";
-    "certificate_not_after_seconds" gauge ["use", "name"] "When a certificate ends, in seconds since 1970. `use` is `listener`, `client_ca`, `upstream_ca`, `vault_ca`, `vault_client` or `collector_ca` for a file, and `upstream` or `vault` for what the server showed in the last handshake; `name` is the listener, profile or credential set. A chain ends with its first certificate, a file of authorities with its last one";
+    "certificate_not_after_seconds" gauge ["use", "name"] "When a certificate ends, in seconds since 1970. `use` is `listener`, `client_ca`, `upstream_ca`, `vault_ca`, `vault_client`, `store_ca`, `store_client` or `collector_ca` for a file, and `upstream` or `vault` for what the server showed in the last handshake; `name` is the listener, profile or credential set. A chain ends with its first certificate, a file of authorities with its last one";
     "clock_offset_seconds" gauge ["server", "name"] "By how much this machine's clock is ahead of the one that the last `Date` of an `upstream` or a `vault` showed, behind if negative; `name` is the profile or credential set";
+    "fleet_connected" gauge [] "Whether there is a connection to the fleet's store; absent without `[fleet]`, as is the next one";
+    "fleet_connections_total" counter [] "Connections that were made to it";
     "audit_writable" gauge [] "Whether the trail can be written";
     "audit_queued_records" gauge [] "Records that wait to be written";
     "audit_lag_seconds" gauge [] "How long the oldest of them has waited";

@@ -28,6 +28,7 @@ mod echo;
 mod explain;
 mod fault_table;
 mod faults;
+mod fleet;
 mod foresight;
 mod forward_proxy;
 mod full_disk;

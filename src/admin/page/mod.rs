@@ -40,6 +40,7 @@ use super::{
 use crate::{
     audit::{self, Checkpoint},
     credentials,
+    fleet::{FleetStatus, Member},
     notices::FeedStatus,
     outbound::CertificateEnd,
     proxy::cache,
@@ -68,6 +69,7 @@ struct PageData<'a> {
     q: String,
     cache: cache::CacheStats,
     notices: Vec<FeedStatus>,
+    fleet: Option<FleetStatus>,
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
@@ -102,6 +104,7 @@ pub(super) async fn page(
         q: asked.q,
         cache: view.cache.stats(),
         notices: view.notices.status(),
+        fleet: view.fleet.as_deref().map(Member::status),
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
         check: state.checks.last(),
@@ -141,6 +144,9 @@ pub(super) async fn page(
                     section id="cache" data-live { (state::cache(&data)) }
                     @if data.has_notices() {
                         section id="notices" data-live { (state::notices(&data)) }
+                    }
+                    @if let Some(fleet) = &data.fleet {
+                        section id="fleet" data-live { (state::fleet(fleet)) }
                     }
                     section id="trail" data-live { (state::trail(&data)) }
                     section id="foresight" data-live { (state::foresight(&data)) }

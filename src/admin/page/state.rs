@@ -14,6 +14,7 @@ use crate::{
     admin::{check::Check, foresight::ClockOffset},
     audit::Verdict,
     credentials::{SetState, SetStatus},
+    fleet::FleetStatus,
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
     proxy::profile::CircuitBreakerState,
 };
@@ -176,6 +177,23 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
     }
 }
 
+pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
+    html! {
+        h2 { "Fleet" }
+        dl {
+            (item("Store", html! { (fleet.store.join(", ")) }))
+            (item("Connection", match &fleet.server {
+                Some(server) => mark("ok", server),
+                None => mark("look", "none: the gateway goes on by itself"),
+            }))
+            (item("Since", moment(fleet.since)))
+            @if let (false, Some(error)) = (fleet.connected, &fleet.last_error) {
+                (item("Reason", html! { (error) }))
+            }
+        }
+    }
+}
+
 pub(super) fn trail(data: &PageData<'_>) -> Markup {
     let stats = &data.trail;
     html! {
@@ -275,6 +293,8 @@ pub(super) fn certificate_name(end: &CertificateEnd) -> String {
         CertificateUse::Vault => "Vault of",
         CertificateUse::VaultCa => "CA of vault of",
         CertificateUse::VaultClient => "Client of vault of",
+        CertificateUse::StoreCa => "CA of the store of the",
+        CertificateUse::StoreClient => "Client of the store of the",
         CertificateUse::CollectorCa => "CA of",
     };
     format!("{usage} {}", end.name)

@@ -90,6 +90,15 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
+    let fleet = &status["fleet"];
+    if fleet.is_object() {
+        let (server, error) = (fleet["server"].as_str(), fleet["last_error"].as_str());
+        let state = server.map_or_else(
+            || format!("not connected: {}", error.unwrap_or("not yet")),
+            |server| format!("connected to {server}"),
+        );
+        writeln!(out, "fleet        {state}, since {}", text(&fleet["since"]))?;
+    }
     match audit["reason"].as_str() {
         None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),
         Some(reason) => writeln!(out, "audit trail  cannot be written: {reason}"),

@@ -35,6 +35,7 @@ pub fn explain(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     credentials(&mut page, settings)?;
     callers(&mut page, settings)?;
     cache(&mut page, settings)?;
+    fleet(&mut page, settings)?;
     audit(&mut page, settings)?;
     admin(&mut page, settings)?;
     if !loaded.warnings.is_empty() {
@@ -296,6 +297,20 @@ fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
         page.line(subject(rule), freshness(rule, settings.coherent_ttl(rule)))?;
     }
     page.line("protectedidentity", "never")
+}
+
+/// Nothing is said of a gateway that is alone.
+fn fleet(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
+    let Some(fleet) = &settings.fleet else { return Ok(()) };
+    page.section("Fleet")?;
+    let addresses: Vec<_> = fleet.store.addresses().map(ToString::to_string).collect();
+    match &fleet.store.service {
+        Some(service) => page.line(
+            "store",
+            format_args!("the primary of `{service}`, which {} know", addresses.join(", ")),
+        ),
+        None => page.line("store", addresses.join(", ")),
+    }
 }
 
 fn subject(rule: &Rule) -> String {

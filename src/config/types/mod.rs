@@ -24,7 +24,7 @@ pub use listeners::{Admin, Listener, Metrics, Profile, table_of};
 use crate::{
     audit,
     domain::{CredentialsName, ProfileName},
-    notices,
+    fleet, notices,
     proxy::{
         cache,
         profile::{CircuitBreakerSettings, QuotaSettings},
@@ -68,6 +68,8 @@ pub struct Config {
     pub cache: cache::Settings,
     /// Notices of changes in Pigello, by which the cache drops what has changed.
     pub notices: notices::Settings,
+    /// The gateways that share a store, and this one as one of them.
+    pub fleet: Option<fleet::Settings>,
     /// The audit trail.
     pub audit: audit::Settings,
     /// How long the gateway waits.

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     domain::{
         Address, ByteSize, Host, LogOrigin, Name, Network, OperationPattern, Origin, PROFILE_PLACE,
-        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, TextForm, VerifierKey,
-        WitnessUrl,
+        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, StoreUrl, TextForm,
+        VerifierKey, WitnessUrl,
     },
     proxy::http_policy::ProfileHost,
     secret::SecretText,
@@ -26,7 +26,7 @@ pub(in crate::config) struct Kind {
     pub(in crate::config) check: fn(&str) -> Result<(), String>,
 }
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 21] = [
     of::<Span>(),
     of::<ByteSize>(),
     of::<Address>(),
@@ -42,6 +42,7 @@ const KINDS: [Kind; 20] = [
     of::<LogOrigin>(),
     of::<WitnessUrl>(),
     of::<VerifierKey>(),
+    of::<StoreUrl>(),
     of::<Name>(),
     of::<HostName>(),
     of::<Identifier>(),
@@ -153,6 +154,7 @@ mod tests {
             "ip-and-port",
             "ip",
             "proxy",
+            "store-url",
             "operation-pattern",
             "path-pattern",
             "name",

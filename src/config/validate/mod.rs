@@ -8,6 +8,7 @@ mod cache;
 mod callers;
 mod checker;
 mod credentials;
+mod fleet;
 mod limits;
 mod listeners;
 mod notices;
@@ -61,6 +62,7 @@ pub(super) fn check(
         problem_base: config.problems.base.clone().unwrap_or_default(),
         cache: checker.cache(&catalog),
         notices: checker.notices(),
+        fleet: checker.fleet(),
         audit: config.audit.clone(),
         timeouts: config.timeouts,
         limits: config.limits,

@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["proxy"],
     &["telemetry"],
     &["credentials", "audit"],
+    &["fleet"],
     &["outbound"],
     &["body", "build_info", "process"],
     &["domain", "error", "secret"],

@@ -7,6 +7,7 @@ mod gateway;
 mod process;
 mod proxy;
 mod recorder;
+mod store;
 mod tls_server;
 mod waiting;
 
@@ -17,6 +18,7 @@ pub use gateway::{Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, trail_lines};
 pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
+pub use store::{Store, free_port};
 pub use tls_server::{TlsServer, server_config, vault_answer};
 pub use waiting::{Waiting, until_blank_line};
 

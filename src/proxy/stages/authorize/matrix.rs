@@ -159,7 +159,7 @@ mod tests {
     fn it_says_what_the_policy_decides() {
         let rules = [rule("billing", &["subtenant.*", "tenant.get"]), rule("idle", &[])];
         let matrix = policy(Access::Deny).matrix(&rules);
-        assert_eq!(matrix.callers, ["billing".into(), "idle".into()]);
+        assert_eq!(matrix.callers, ["billing", "idle"].map(Arc::<str>::from));
         let entities = matrix.entities();
         assert_eq!((entities.len(), matrix.rows.len()), (10, 63));
         let rows = |name: &str| &entities.iter().find(|(entity, _)| *entity == name).unwrap().1;
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn everybody_else_has_a_column_if_they_are_let_in() {
         let open = policy(Access::Allow);
-        assert_eq!(open.matrix(&[]).callers, ["everyone".into()]);
+        assert_eq!(open.matrix(&[]).callers, [Arc::<str>::from("everyone")]);
         let matrix = open.matrix(&[rule("billing", &["tenant.get"])]);
-        assert_eq!(matrix.callers, ["billing".into(), "everyone else".into()]);
+        assert_eq!(matrix.callers, ["billing", "everyone else"].map(Arc::<str>::from));
         assert!(matrix.rows.iter().all(|row| row.allowed[1]));
-        assert_eq!(policy(Access::Deny).matrix(&[]).callers, []);
+        assert_eq!(policy(Access::Deny).matrix(&[]).callers, Vec::<Arc<str>>::new());
     }
 }

@@ -1,0 +1,72 @@
+//! What `check --online` finds out about the store. It writes nothing.
+
+use redis::Cmd;
+
+use super::{
+    connect::{Connection, Connector, Server},
+    error::StoreError,
+    settings::Settings,
+};
+use crate::domain::StoreUrl;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Findings {
+    /// What the server says of itself.
+    pub server: Server,
+    /// Where the primary is.
+    pub place: StoreUrl,
+    /// The commands that the user may not run.
+    pub forbidden: Vec<&'static str>,
+    /// What becomes of keys when memory is short, if the user may ask.
+    pub policy: Option<String>,
+    /// By how many seconds this machine's clock is ahead of the store's.
+    pub ahead: Option<i64>,
+}
+
+/// Connects, and looks around.
+pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
+    let mut connection = Connector::new(settings.store.clone()).connect().await?;
+    let mut forbidden = Vec::new();
+    for (name, command) in needed() {
+        match connection.ask::<redis::Value>(&command).await {
+            Err(StoreError::Forbidden) => forbidden.push(name),
+            result => drop(result?),
+        }
+    }
+    let (server, place) = (connection.server.clone(), connection.place.clone());
+    let policy = policy(&mut connection).await?;
+    let ahead = ahead(&mut connection).await?;
+    Ok(Findings { server, place, forbidden, policy, ahead })
+}
+
+/// The rules for the store's user, as `ACL SETUSER` takes them.
+pub fn acl(_settings: &Settings) -> String {
+    "ACL SETUSER pigello-gateway on >PASSWORD -@all +hello +ping +info +time".to_owned()
+}
+
+/// What the gateway asks of the store, in a form that changes nothing.
+fn needed() -> Vec<(&'static str, Cmd)> {
+    vec![("PING", redis::cmd("PING"))]
+}
+
+async fn policy(connection: &mut Connection) -> Result<Option<String>, StoreError> {
+    let mut info = redis::cmd("INFO");
+    match connection.ask::<String>(info.arg("memory")).await {
+        Err(StoreError::Forbidden) => Ok(None),
+        Err(error) => Err(error),
+        Ok(info) => {
+            let mut lines = info.lines();
+            let found = lines.find_map(|line| line.strip_prefix("maxmemory_policy:"));
+            Ok(found.map(|policy| policy.chars().filter(char::is_ascii_graphic).take(32).collect()))
+        }
+    }
+}
+
+async fn ahead(connection: &mut Connection) -> Result<Option<i64>, StoreError> {
+    match connection.ask::<(i64, i64)>(&redis::cmd("TIME")).await {
+        Err(StoreError::Forbidden) => Ok(None),
+        Err(error) => Err(error),
+        Ok((seconds, _)) => Ok(Some(jiff::Timestamp::now().as_second().saturating_sub(seconds))),
+    }
+}

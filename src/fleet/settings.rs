@@ -1,0 +1,95 @@
+//! `[fleet]`: the store that the gateways of a fleet share.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{Span, StoreUrl, Text},
+    outbound::ClientCertificate,
+};
+
+/// The fleet: gateways that hear of each other's changes over a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Fleet")]
+pub struct Settings {
+    /// The store.
+    #[serde(default)]
+    pub store: StoreSettings,
+}
+
+/// The store: Valkey 8 or newer, or Redis 7 or newer; one primary, with or without replicas, and not a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Where it is: `rediss://` with TLS, `redis://` without it and only on this machine, or `unix:` and the path of
+    /// a socket. Or `sentinels` say where.
+    pub url: Option<StoreUrl>,
+    /// The sentinels, which say where the primary is. It is reached as they are: with TLS if they are.
+    pub sentinels: Vec<StoreUrl>,
+    /// What the sentinels call the store.
+    pub service: Option<String>,
+    /// The user name that the sentinels know, if they know any.
+    pub sentinel_username: Option<String>,
+    /// The file with the password for the sentinels, like `password_file`.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub sentinel_password_file: Option<PathBuf>,
+    /// The number of the database.
+    pub database: u16,
+    /// The user name. Default: the store's user `default`.
+    pub username: Option<String>,
+    /// The file with the password, which nobody else may read. It is read for each connection, so a new password is
+    /// used as soon as the old one is refused.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub password_file: Option<PathBuf>,
+    /// Trust the roots in this PEM file instead of the platform's.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub ca_file: Option<PathBuf>,
+    /// A client certificate for the store, a PEM file.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub certificate: Option<PathBuf>,
+    /// The private key of that certificate, a PEM file.
+    #[schemars(with = "Option<Text<PathBuf>>")]
+    pub private_key: Option<PathBuf>,
+    /// The longest pause between two attempts to connect. The first ones come sooner, each after a time of its own.
+    pub reconnect: Span,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            sentinels: Vec::new(),
+            service: None,
+            sentinel_username: None,
+            sentinel_password_file: None,
+            database: 0,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            certificate: None,
+            private_key: None,
+            reconnect: Span::from_secs(30),
+        }
+    }
+}
+
+impl StoreSettings {
+    /// Every address that it names.
+    pub fn addresses(&self) -> impl Iterator<Item = &StoreUrl> {
+        self.url.iter().chain(&self.sentinels)
+    }
+
+    /// Whether connections use TLS.
+    pub fn is_tls(&self) -> bool {
+        self.addresses().any(StoreUrl::is_tls)
+    }
+
+    /// The client certificate.
+    pub(super) fn client_certificate(&self) -> Option<ClientCertificate> {
+        let (certificate, private_key) = self.certificate.clone().zip(self.private_key.clone())?;
+        Some(ClientCertificate { certificate, private_key })
+    }
+}
