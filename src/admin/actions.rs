@@ -3,7 +3,7 @@
 //! status page have routes of their own, behind a check of their origin (see [`guard`](super::guard)) and a
 //! token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Form, Json,
@@ -19,6 +19,7 @@ use crate::{
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
     domain::{CredentialsName, Origin, ProfileName, is_uuid},
     error::Chain,
+    fleet::Change,
 };
 
 /// Selects stored responses to purge: all, or those of an operation, about an object, of a profile, and of any two or
@@ -46,6 +47,40 @@ pub(super) async fn purge(
     Query(what): Query<What>,
 ) -> Result<Json<Purged>, Refusal> {
     Ok(Json(Purged { purged: empty(&view, &actor, what)? }))
+}
+
+/// `POST /fleet/purge`: the same for all members of the fleet. 200 when the store has been told, 202 when it has yet to
+/// be.
+pub(super) async fn purge_fleet(
+    State(view): State<Arc<GatewayView>>,
+    actor: Actor,
+    Query(what): Query<What>,
+) -> Result<(StatusCode, Json<FleetPurged>), Refusal> {
+    let Some(fleet) = &view.fleet else {
+        return Err((StatusCode::NOT_FOUND, "this gateway has no fleet: there is no [fleet]\n"));
+    };
+    let change = Change::Purge {
+        operation: what.operation.as_deref().map(Into::into),
+        pk: what.pk.as_deref().map(Into::into),
+        profile: what.profile.clone(),
+    };
+    let purged = empty(&view, &actor, what)?;
+    fleet.tell(change);
+    let told = fleet.is_told_within(TELLING).await;
+    let status = if told { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(FleetPurged { purged, told })))
+}
+
+/// How long an operator waits for the store.
+const TELLING: Duration = Duration::from_secs(2);
+
+/// The result of a purge of the fleet.
+#[derive(Debug, Serialize)]
+pub(super) struct FleetPurged {
+    /// The responses that this member had.
+    purged: u64,
+    /// Whether the store has been told, which tells the others.
+    told: bool,
 }
 
 /// What is no operation and no UUID is refused: it would purge nothing, and could be anything on the trail.

@@ -220,7 +220,13 @@ fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
 fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     let Some(status) = view.fleet.as_deref().map(Member::status) else { return Ok(()) };
     sheet.gauge("fleet_connected", flag(status.connected))?;
-    sheet.counter("fleet_connections", status.connections)
+    sheet.counter("fleet_connections", status.connections)?;
+    sheet.gauge("fleet_hearing", flag(status.hearing))?;
+    sheet.gauge("fleet_waiting_changes", count(status.waiting))?;
+    sheet.counter("fleet_messages", status.messages)?;
+    sheet.counter("fleet_heard_changes", status.heard)?;
+    let breaks = status.breaks.iter().map(|it| ([("reason", it.reason)], it.count));
+    sheet.counters("fleet_breaks", breaks)
 }
 
 fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView, shown: &[&Profile]) -> fmt::Result {

@@ -92,6 +92,7 @@ fn table() -> Vec<Route> {
         post("/page/purge", Access::Operate, actions::purge_form),
         post("/page/verify", Access::Operate, actions::verify_form),
         delete("/cache", Access::Operate, actions::purge),
+        post("/fleet/purge", Access::Operate, actions::purge_fleet),
         post("/credentials/refresh", Access::Operate, actions::refresh),
         post("/reload", Access::Operate, reload::reload),
         post("/probe", Access::Operate, actions::probe),

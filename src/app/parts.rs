@@ -145,10 +145,7 @@ impl Shared {
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
-        let fleet = match kept {
-            Some((_, kept)) => kept.fleet.clone(),
-            None => settings.fleet.clone().map(Member::open).transpose()?,
-        };
+        let fleet = fleet(settings, kept)?;
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = match kept {
             Some((_, kept)) => {
@@ -159,7 +156,7 @@ impl Shared {
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
         }
-        let cache = cache(settings, kept);
+        let cache = cache(settings, fleet.as_ref(), kept);
         let profiles = ProfileParts {
             settings,
             managers: &managers,
@@ -418,12 +415,27 @@ fn rotation_recorder(
 
 /// The cache. It is kept only if the profiles are the same: a response of another upstream must not
 /// be served for this one's.
-fn cache(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> Cache {
+fn cache(
+    settings: &Settings,
+    fleet: Option<&Arc<Member>>,
+    kept: Option<(&Settings, &Shared)>,
+) -> Cache {
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Cache::new(wanted), |(_, kept)| kept.cache.clone())
+    .map_or_else(|| Cache::of_member(wanted, fleet.cloned()), |(_, kept)| kept.cache.clone())
+}
+
+/// This gateway as a member of the fleet, from its start to its end.
+fn fleet(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> Result<Option<Arc<Member>>, StoreError> {
+    match kept {
+        Some((_, kept)) => Ok(kept.fleet.clone()),
+        None => settings.fleet.clone().map(Member::open).transpose(),
+    }
 }
 
 /// The notices of all profiles. They are kept with the cache, so that a chain of readings survives a reload.

@@ -37,7 +37,8 @@ impl StartError {
                 "`notices.webhook.tokens_file` is a file of mode 0600, no link, with lines `TOKEN` or `TOKEN PROFILE`",
             ),
             Self::Fleet(_) => Some(
-                "`password_file` of [fleet.store] is a file of mode 0600 with the password alone; the other files are PEM",
+                "`fleet.key_file` is a file of mode 0600 with what `openssl rand -base64 32` prints, `password_file` one with \
+                 the password alone; the other files are PEM",
             ),
             Self::SocketGroup(_) => Some("name a group of this machine, or its number"),
             Self::SocketFolder { .. } => Some(

@@ -196,6 +196,9 @@ impl Supervisor {
                 before.retire();
             }
         }
+        if let Some(fleet) = &shared.fleet {
+            fleet.hear_for(Arc::clone(notices));
+        }
         self.tasks.spawn(Arc::clone(notices).keep_settling(stop.clone()));
         let following = shared.following().run();
         self.tasks.spawn(async move {

@@ -88,6 +88,8 @@ enum Command {
     Status(admin::StatusArgs),
     /// Drop cached responses of a running gateway
     Purge(admin::PurgeArgs),
+    /// Show the fleet of a running gateway, or drop cached responses of all its members
+    Fleet(admin::FleetArgs),
     /// Have a running gateway read its credentials now
     Refresh(admin::RefreshArgs),
     /// Have a running gateway take its configuration anew
@@ -176,6 +178,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Health(args) => block_on(admin::health(&args, &mut anstream::stderr()))??,
         Command::Status(args) => block_on(admin::status(&args, &mut anstream::stdout().lock()))??,
         Command::Purge(args) => block_on(admin::purge(&args, &mut anstream::stdout().lock()))??,
+        Command::Fleet(args) => block_on(admin::fleet(&args, &mut anstream::stdout().lock()))??,
         Command::Refresh(args) => block_on(admin::refresh(&args, &mut anstream::stdout().lock()))??,
         Command::Reload(args) => block_on(admin::reload(&args, &mut anstream::stdout().lock()))??,
         Command::Page(args) => block_on(admin::page(&args, &mut anstream::stdout().lock()))??,

@@ -242,6 +242,7 @@ impl Settings {
             of_credentials(set, &mut add);
         }
         if let Some(fleet) = &self.fleet {
+            add(&fleet.key_file, root.key("fleet").key("key_file"), FileRole::Closed);
             of_store(&fleet.store, &mut add);
         }
         if let Some(settings) = &self.vault {

@@ -17,14 +17,15 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, ProtocolVersion, RedisConnectionInfo, Value,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
+    RedisConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    time::timeout,
+    sync::mpsc::{self, error::TrySendError},
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     /// Where it leads.
     pub(super) place: StoreUrl,
     pub(super) server: Server,
+    /// What comes over the channel that is subscribed to.
+    inbox: mpsc::Receiver<Vec<u8>>,
     brought: Arc<AtomicUsize>,
     _driver: AbortOnDropHandle<()>,
 }
@@ -93,14 +96,17 @@ impl Connector {
         if role == "master" { Ok(connection) } else { Err(StoreError::Replica) }
     }
 
-    /// Whether the sentinels, if there are any, still name the server of a connection. If none answers, it stays.
-    pub(super) async fn check_primary(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Waits until the sentinels, if there are any, name another server than that one. A primary that they have left
+    /// may not know.
+    pub(super) async fn moved(&self, place: &StoreUrl) -> StoreError {
         if self.0.sentinels.is_empty() {
-            return Ok(());
+            return std::future::pending().await;
         }
-        match self.primary().await {
-            Ok(place) if place != connection.place => Err(StoreError::Moved),
-            Ok(_) | Err(_) => Ok(()),
+        loop {
+            sleep(SENTINEL_LOOK).await;
+            if self.primary().await.is_ok_and(|primary| primary != *place) {
+                return StoreError::Moved;
+            }
         }
     }
 
@@ -191,7 +197,9 @@ async fn dial(
     let addresses = resolver.resolve(host.host, limit).await?;
     let addresses: Vec<_> = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
     let Finish { winner, losers } = race(&host, &addresses, limit).await;
-    losers.iter().for_each(|loser| resolver.demote(host.host, loser.ip()));
+    for loser in losers {
+        resolver.demote(host.host, loser.ip());
+    }
     let no_address = || Err(StoreError::Connect(io::ErrorKind::AddrNotAvailable.into()));
     let winner = winner.unwrap_or_else(no_address);
     let (stream, address) = winner.inspect_err(|_| resolver.expire(host.host))?;
@@ -252,12 +260,15 @@ impl Connection {
         }
         let brought = Arc::<AtomicUsize>::default();
         let stream = Metered { stream, brought: Arc::clone(&brought) };
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(*ANSWER));
+        let (pushes, inbox) = mpsc::channel(INBOX);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(*ANSWER))
+            .set_push_sender(move |push| take_push(&pushes, push));
         let started = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (commands, driver) = started.map_err(|error| StoreError::of_command(&error, ANSWER))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let server = Server { name: String::new(), version: String::new() };
-        let mut connection = Self { commands, place, server, brought, _driver: driver };
+        let mut connection = Self { commands, place, server, inbox, brought, _driver: driver };
         let said: HashMap<String, Value> = connection.ask(&redis::cmd("HELLO")).await?;
         let [name, version, role] = ["server", "version", "role"].map(|key| {
             let value = said.get(key).cloned().map(redis::from_redis_value::<String>);
@@ -274,6 +285,31 @@ impl Connection {
         let answer = command.query_async(&mut self.commands).await;
         self.brought.store(0, Ordering::Relaxed);
         answer.map_err(|error| StoreError::of_command(&error, ANSWER))
+    }
+}
+
+impl Connection {
+    /// Subscribes to a channel.
+    pub(super) async fn subscribe(&mut self, channel: &str) -> Result<(), StoreError> {
+        let subscribed = self.commands.subscribe(channel).await;
+        subscribed.map_err(|error| StoreError::of_command(&error, ANSWER))
+    }
+
+    /// Waits for a message of the channel. It waits for ever when the connection has ended, which the next command
+    /// tells.
+    pub(super) async fn heard(&mut self) -> Vec<u8> {
+        match self.inbox.recv().await {
+            Some(message) => message,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Takes a message of a channel. One that finds no room is lost, as any message of a channel may be.
+fn take_push(inbox: &mpsc::Sender<Vec<u8>>, push: PushInfo) -> Result<(), TrySendError<Vec<u8>>> {
+    match (push.kind, push.data.into_iter().nth(1)) {
+        (PushKind::Message, Some(Value::BulkString(message))) => inbox.try_send(message),
+        _ => Ok(()),
     }
 }
 
@@ -349,6 +385,10 @@ const SENTINEL_PORT: u16 = 26379;
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// The same for a sentinel. There are others.
 const SENTINEL_ATTEMPT: Duration = Duration::from_secs(2);
+/// The time between two questions to the sentinels.
+const SENTINEL_LOOK: Duration = Duration::from_secs(10);
+/// The messages that may wait here, of 16 KiB at most.
+const INBOX: usize = 1024;
 /// How long a command may take. One that takes longer ends the connection.
 const ANSWER: Span = Span::from_secs(2);
 /// Answers and notices of a second are a tenth of it.

@@ -11,6 +11,7 @@ use std::{
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::sealed::KeyError;
 use crate::{
     domain::Span,
     outbound::{ResolveError, TlsError, certificate_refusal},
@@ -24,6 +25,9 @@ pub enum StoreError {
     /// The certificate files cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// There is no key for the notices.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The file of the password cannot be read, or others can.
     #[error(transparent)]
     File(#[from] PrivateFileError),
@@ -81,6 +85,9 @@ pub enum StoreError {
     /// The server answers something else than was asked for.
     #[error("the store's answer has another form than expected")]
     Form,
+    /// A message cannot be sealed.
+    #[error("a message cannot be sealed")]
+    Seal,
     /// The connection broke off.
     #[error("the connection to the store broke off")]
     Lost,
@@ -111,15 +118,17 @@ impl StoreError {
             ErrorKind::Server(ServerErrorKind::NoPerm) => Self::Forbidden,
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Loading,
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::Replica,
-            _ => match error.code() {
-                Some("WRONGPASS" | "NOAUTH") => Self::Login,
-                Some("OOM") => Self::Full,
-                // Between a client and a managed store, proxies word it in their own way.
-                _ if error.detail().is_some_and(|detail| detail.contains("READONLY")) => {
-                    Self::Replica
+            _ => {
+                let says = |words| error.detail().is_some_and(|detail| detail.contains(words));
+                match error.code() {
+                    Some("WRONGPASS" | "NOAUTH") => Self::Login,
+                    Some("OOM") => Self::Full,
+                    _ if says("ACL failure in script") => Self::Forbidden,
+                    // Between a client and a managed store, proxies word it in their own way.
+                    _ if says("READONLY") => Self::Replica,
+                    _ => Self::Refused,
                 }
-                _ => Self::Refused,
-            },
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use redis::Cmd;
 
 use super::{
+    bus::key_of,
     connect::{Connection, Connector, Server},
     error::StoreError,
     settings::Settings,
@@ -28,9 +29,10 @@ pub struct Findings {
 pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
     let mut connection = Connector::new(settings.store.clone()).connect().await?;
     let mut forbidden = Vec::new();
-    for (name, command) in needed() {
+    for (name, command) in needed(settings) {
         match connection.ask::<redis::Value>(&command).await {
             Err(StoreError::Forbidden) => forbidden.push(name),
+            Err(StoreError::Refused) => {}
             result => drop(result?),
         }
     }
@@ -41,13 +43,33 @@ pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
 }
 
 /// The rules for the store's user, as `ACL SETUSER` takes them.
-pub fn acl(_settings: &Settings) -> String {
-    "ACL SETUSER pigello-gateway on >PASSWORD -@all +hello +ping +info +time".to_owned()
+pub fn acl(settings: &Settings) -> String {
+    let all = key_of(&settings.name, "*");
+    let select = if settings.store.database > 0 { " +select" } else { "" };
+    format!(
+        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +xadd +xrange \
+         +xrevrange +publish +info +time{select}"
+    )
 }
 
 /// What the gateway asks of the store, in a form that changes nothing.
-fn needed() -> Vec<(&'static str, Cmd)> {
-    vec![("PING", redis::cmd("PING"))]
+fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
+    // Nobody listens there, and nothing is stored under it.
+    let key = key_of(&settings.name, "check");
+    let command = |name: &'static str, arguments: &[&str]| {
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        (name, command)
+    };
+    vec![
+        command("SUBSCRIBE", &[&key]),
+        command("XRANGE", &[&key, "-", "+", "COUNT", "1"]),
+        command("XREVRANGE", &[&key, "+", "-", "COUNT", "1"]),
+        // No stream takes this id.
+        command("XADD", &[&key, "NOMKSTREAM", "0-0", "m", ""]),
+        command("PUBLISH", &[&key, ""]),
+        command("EVAL", &["return 1", "1", &key]),
+    ]
 }
 
 async fn policy(connection: &mut Connection) -> Result<Option<String>, StoreError> {

@@ -1,18 +1,28 @@
-//! This gateway as a member of the fleet: it stays connected to the store.
+//! This gateway as a member of the fleet: it stays connected to the store, tells what changes here, and hears what
+//! changes elsewhere.
 //!
 //! Nothing waits for the connection. Attempts come after random pauses, so that a store that comes back does not
 //! meet all members at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    breaker::Breaker,
+    bus::Bus,
+    change::Change,
     connect::{Connection, Connector, Server},
     error::StoreError,
+    exchange::{Break, Exchange, Hearing},
+    sealed::FleetKeys,
     settings::Settings,
 };
 use crate::{error::Chain, outbound::Backoff};
@@ -22,6 +32,9 @@ use crate::{error::Chain, outbound::Backoff};
 pub struct Member {
     settings: Settings,
     connector: Connector,
+    bus: tokio::sync::Mutex<Bus>,
+    exchange: Exchange,
+    breaker: Breaker,
     link: Mutex<Link>,
 }
 
@@ -40,6 +53,8 @@ struct Link {
 /// A member as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetStatus {
+    /// The name of the fleet.
+    pub name: String,
     /// The addresses of the store, or of its sentinels.
     pub store: Vec<String>,
     /// Whether there is a connection to it.
@@ -54,6 +69,25 @@ pub struct FleetStatus {
     pub last_error: Option<String>,
     /// The connections that were made since the start.
     pub connections: u64,
+    /// Whether every change that other members tell is heard.
+    pub hearing: bool,
+    /// Changes that wait to be told.
+    pub waiting: u64,
+    /// Messages with changes that were told.
+    pub messages: u64,
+    /// Changes of other members that were heard.
+    pub heard: u64,
+    /// How often changes may have been missed, for each reason.
+    pub breaks: Vec<BreakCount>,
+}
+
+/// How often changes may have been missed for a reason.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BreakCount {
+    /// `position`, `gap` or `unreadable`.
+    pub reason: &'static str,
+    /// How often.
+    pub count: u64,
 }
 
 impl Member {
@@ -61,19 +95,56 @@ impl Member {
     pub fn open(settings: Settings) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
+        let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
+        let bus = Bus::new(&settings.name, &keys).ok_or(StoreError::Seal)?;
         let link = Link { since: Timestamp::now(), server: None, error: None, connections: 0 };
-        Ok(Arc::new(Self { settings, connector, link: Mutex::new(link) }))
+        Ok(Arc::new(Self {
+            settings,
+            connector,
+            bus: tokio::sync::Mutex::new(bus),
+            exchange: Exchange::new(),
+            breaker: Breaker::default(),
+            link: Mutex::new(link),
+        }))
+    }
+
+    /// Has that one hear of changes from here on.
+    pub fn hear_for(&self, hearing: Arc<impl Hearing + 'static>) {
+        self.exchange.hear_for(hearing);
+    }
+
+    /// Whether every change that other members tell is heard now.
+    pub fn is_hearing(&self) -> bool {
+        self.exchange.is_joined()
+    }
+
+    /// Tells the fleet of a change, as soon as the store can be reached.
+    pub fn tell(&self, change: Change) {
+        self.exchange.outbox.put(change);
+    }
+
+    /// Waits until the store is told of all changes so far: no longer than `wait`, and not at all while it is away or
+    /// slow.
+    pub async fn told(&self) {
+        if self.is_hearing() && self.breaker.may_wait() {
+            let is_told = self.is_told_within(*self.settings.store.wait).await;
+            self.breaker.note(!is_told);
+        }
+    }
+
+    /// Whether the store is told of all changes so far, or is in that time.
+    pub async fn is_told_within(&self, limit: Duration) -> bool {
+        timeout(limit, self.exchange.outbox.emptied()).await.is_ok()
     }
 
     /// Stays connected until it is dropped.
     pub async fn run(self: Arc<Self>) {
+        let mut bus = self.bus.lock().await;
         let mut backoff = Backoff::new(FIRST_PAUSE, *self.settings.store.reconnect);
         loop {
             let began = Instant::now();
-            let error = match self.connector.connect().await {
-                Ok(connection) => self.stay(connection).await,
-                Err(error) => error,
-            };
+            let Err(error) = self.connect(&mut bus).await;
+            self.exchange.leave();
             self.lost(&error);
             if began.elapsed() > STABLE {
                 backoff.reset();
@@ -82,21 +153,14 @@ impl Member {
         }
     }
 
-    /// Looks whether the server still answers, until it does not.
-    async fn stay(&self, mut connection: Connection) -> StoreError {
+    /// Connects, and stays connected until the connection fails.
+    async fn connect(&self, bus: &mut Bus) -> Result<Infallible, StoreError> {
+        let mut connection = self.connector.connect().await?;
         self.connected(&connection);
-        let mut asked_sentinels = Instant::now();
-        loop {
-            sleep(LOOK).await;
-            if let Err(error) = connection.ask::<()>(&redis::cmd("PING")).await {
-                return error;
-            }
-            if asked_sentinels.elapsed() > SENTINEL_LOOK {
-                if let Err(error) = self.connector.check_primary(&connection).await {
-                    return error;
-                }
-                asked_sentinels = Instant::now();
-            }
+        let place = connection.place.clone();
+        tokio::select! {
+            ended = bus.attend(&mut connection, &self.exchange) => ended,
+            error = self.connector.moved(&place) => Err(error),
         }
     }
 
@@ -124,13 +188,20 @@ impl Member {
     /// Its state.
     pub fn status(&self) -> FleetStatus {
         let link = self.link.lock();
+        let reason = |(reason, count): (Break, u64)| BreakCount { reason: reason.label(), count };
         FleetStatus {
+            name: self.settings.name.clone(),
             store: self.settings.store.addresses().map(ToString::to_string).collect(),
             connected: link.server.is_some(),
             since: link.since,
             server: link.server.as_ref().map(ToString::to_string),
             last_error: link.error.clone(),
             connections: link.connections,
+            hearing: self.is_hearing(),
+            waiting: self.exchange.outbox.len() as u64,
+            messages: self.exchange.messages.load(Ordering::Relaxed),
+            heard: self.exchange.heard(),
+            breaks: self.exchange.breaks().map(reason).collect(),
         }
     }
 }
@@ -139,7 +210,3 @@ impl Member {
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lasted longer was a good one: the next pause is a first one.
 const STABLE: Duration = Duration::from_secs(10);
-/// The time between two looks whether the server answers.
-const LOOK: Duration = Duration::from_secs(1);
-/// The time between two questions to the sentinels: a primary that they have left may not know.
-const SENTINEL_LOOK: Duration = Duration::from_secs(10);

@@ -1,24 +1,46 @@
-//! The fleet: gateways that share a store.
+//! The fleet: gateways that tell each other what changes, over a store that they share.
+//!
+//! ```text
+//!  a write ───────┐                 ┌── outbox ── seal ──▶ stream and channel ──▶ other members
+//!  an event ──────┼─▶ Member::tell ─┘                          of the store
+//!  an operator ───┘
+//!                    Hearing ◀── open ◀── position ◀── channel, or stream where it has a hole
+//! ```
 //!
 //! The store is one primary of Valkey or Redis. Nothing rests on it: a gateway that has none, or has lost it, serves
-//! its calls as one that is alone.
+//! its calls as one that is alone, and keeps what it has in memory for `ttl`.
 //!
 //! | module | |
 //! | --- | --- |
 //! | [`settings`] | `[fleet]` |
 //! | `connect` | one connection: sentinels, TLS, login |
+//! | `member` | stays connected, and has the bus tell and hear |
+//! | `breaker` | whether a call may wait for the store |
+//! | [`change`] | what members tell each other |
+//! | `outbox` | what is still to be told |
+//! | `exchange` | what passes between the bus and the rest of the gateway |
+//! | `bus` | stream and channel; finds what the channel loses |
+//! | `sealed` | the key, and what it seals |
 //! | `look` | what `check --online` finds out |
-//! | `member` | stays connected, and says whether it is |
 //! | [`error`] | why there is no store, without a word of the server's |
 
+mod breaker;
+mod bus;
+pub mod change;
 mod connect;
 pub mod error;
+mod exchange;
 mod look;
 mod member;
+mod outbox;
+mod sealed;
 pub mod settings;
 
+pub use change::{Change, Noted, Written};
 pub use connect::Server;
 pub use error::StoreError;
+pub use exchange::{Break, Hearing};
 pub use look::{Findings, acl, look};
-pub use member::{FleetStatus, Member};
+pub use member::{BreakCount, FleetStatus, Member};
+pub use sealed::KeyError;
 pub use settings::{Settings, StoreSettings};

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{Span, StoreUrl, Text},
+    domain::{Name, Span, StoreUrl, Text},
     outbound::ClientCertificate,
 };
 
@@ -15,6 +15,14 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Fleet")]
 pub struct Settings {
+    /// Its name, which is part of every key and channel: fleets of one store never meet.
+    #[schemars(with = "Text<Name>")]
+    pub name: String,
+    /// The file with the key that seals what members tell each other, which nobody else may read: 32 bytes in Base64,
+    /// as `openssl rand -base64 32` makes them. All members have the same. While it is replaced, the old one stands on
+    /// a second line.
+    #[schemars(with = "Text<PathBuf>")]
+    pub key_file: PathBuf,
     /// The store.
     #[serde(default)]
     pub store: StoreSettings,
@@ -53,6 +61,8 @@ pub struct StoreSettings {
     /// The private key of that certificate, a PEM file.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub private_key: Option<PathBuf>,
+    /// How long the answer to a write waits at most until the fleet is told. Then it goes out all the same.
+    pub wait: Span,
     /// The longest pause between two attempts to connect. The first ones come sooner, each after a time of its own.
     pub reconnect: Span,
 }
@@ -71,6 +81,7 @@ impl Default for StoreSettings {
             ca_file: None,
             certificate: None,
             private_key: None,
+            wait: Span::from_millis(30),
             reconnect: Span::from_secs(30),
         }
     }

@@ -20,7 +20,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ use super::{
     relations::Relations,
     settings::{EventLogChoice, Settings},
     stopped::Stopped,
+    told::Told,
 };
 use crate::{
     audit::NoticesTaken,
@@ -59,6 +60,7 @@ pub struct Notices {
     /// There is something to drop again or to record.
     work: Notify,
     history: Mutex<History>,
+    told: Mutex<Told>,
     record: Recorder,
     unreadable: [AtomicU64; Unreadable::ALL.len()],
 }
@@ -205,6 +207,7 @@ impl Notices {
             settling: Mutex::default(),
             work: Notify::new(),
             history: Mutex::default(),
+            told: Mutex::default(),
             record,
             unreadable: Default::default(),
         })
@@ -240,7 +243,17 @@ impl Notices {
         &self.settings
     }
 
-    /// Ends every proof, because nobody reads these event logs any more.
+    /// The cache that is kept fresh.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The events that the fleet knows.
+    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock()
+    }
+
+    /// Ends every proof, because changes may be missed, or nobody reads these event logs any more.
     pub fn retire(&self) {
         self.feeds.read().values().for_each(|feed| feed.coherence.restart());
     }
@@ -271,6 +284,7 @@ impl Notices {
             feed.count(Source::Webhook, events.len(), events.len(), None, lag(events, now));
         }
         self.apply(profile, Source::Webhook, events.iter(), None);
+        self.tell_fleet(profile, events);
     }
 
     /// Drops what events of a profile's event log have changed. `received` of them came, by `date` on
@@ -287,10 +301,11 @@ impl Notices {
         feed.count(Source::EventLog, received, events.len(), id, lag(events, date));
         if !events.is_empty() {
             self.apply(Some(&feed.profile), Source::EventLog, events.iter(), id);
+            self.tell_fleet(Some(&feed.profile), events);
         }
     }
 
-    fn apply<'a>(
+    pub(super) fn apply<'a>(
         &self,
         profile: Option<&ProfileName>,
         source: Source,
@@ -315,7 +330,7 @@ impl Notices {
         self.work.notify_one();
     }
 
-    fn feeds_of(&self, profile: Option<&ProfileName>) -> Vec<Arc<Feed>> {
+    pub(super) fn feeds_of(&self, profile: Option<&ProfileName>) -> Vec<Arc<Feed>> {
         let feeds = self.feeds.read();
         match profile {
             Some(profile) => feeds.get(profile).cloned().into_iter().collect(),
@@ -404,7 +419,10 @@ impl Notices {
                     received: tally.received,
                     applied: tally.applied,
                 };
-                status.sources = Source::ALL.into_iter().zip(&*totals.lock()).map(source).collect();
+                let totals = totals.lock();
+                let all = Source::ALL.into_iter().zip(&*totals);
+                let is_there = |it: &Source| *it != Source::Fleet || self.cache.fleet().is_some();
+                status.sources = all.filter(|(it, _)| is_there(it)).map(source).collect();
             }
         }
         tables.into_values().collect()
@@ -479,7 +497,7 @@ impl Feed {
         }
     }
 
-    fn count(
+    pub(super) fn count(
         &self,
         source: Source,
         received: usize,
@@ -570,7 +588,7 @@ impl Feed {
 }
 
 /// From the oldest of the events to `now`.
-fn lag(events: &[Event], now: Timestamp) -> Option<Duration> {
+pub(super) fn lag(events: &[Event], now: Timestamp) -> Option<Duration> {
     let oldest = events.iter().filter_map(|event| event.created_at).min()?;
     Some(Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
 }

@@ -13,6 +13,7 @@
 //! | `cursor`, [`poller`] | reads the event log: from where, and how often |
 //! | [`tokens`], [`webhook`] | the listener for webhooks |
 //! | `relations`, `changes`, [`feed`] | from an event to what is dropped |
+//! | `heard`, `told` | what other gateways tell, and what they know |
 //! | `history` | the last events, for `explain --cache` |
 //!
 //! A notice is no command and carries no data: the cache drops, and the next caller fetches the truth. So one that
@@ -23,6 +24,7 @@ mod changes;
 mod cursor;
 pub mod event;
 pub mod feed;
+mod heard;
 mod history;
 #[cfg(test)]
 mod model_tests;
@@ -30,6 +32,7 @@ pub mod poller;
 mod relations;
 pub mod settings;
 mod stopped;
+mod told;
 pub mod tokens;
 pub mod webhook;
 
@@ -48,17 +51,20 @@ pub enum Source {
     EventLog,
     /// A webhook.
     Webhook,
+    /// Another member of the fleet, which has it from one of these.
+    Fleet,
 }
 
 impl Source {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::EventLog, Self::Webhook];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::EventLog, Self::Webhook, Self::Fleet];
 
     /// The value of the label `source`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::EventLog => "event_log",
             Self::Webhook => "webhook",
+            Self::Fleet => "fleet",
         }
     }
 }

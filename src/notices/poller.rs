@@ -123,7 +123,8 @@ impl<L: EventLog> Poller<L> {
             if cursor.is_last_page(received) || !window.continues {
                 cursor.finish(began, first_date);
                 let interval = *self.notices.settings().interval;
-                self.feed.coherence.prove(began + interval.saturating_mul(PROVED_FOR));
+                let until = began + interval.saturating_mul(PROVED_FOR);
+                self.notices.prove(&self.feed, until);
                 self.feed.completed(window.continues);
                 return Ok(());
             }

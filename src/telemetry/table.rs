@@ -70,7 +70,7 @@ metrics! {
     "cache_stored_total" counter [] "Answers that were stored";
     "cache_purged_total" counter [] "Answers that were purged";
     "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
-    "notices_received_total" counter ["profile", "source"] "Events of changes in Pigello that came, from the `event_log` and from each `webhook`";
+    "notices_received_total" counter ["profile", "source"] "Events of changes in Pigello that came, from the `event_log`, from each `webhook`, and from the `fleet`";
     "notices_applied_total" counter ["profile", "source"] "Those of them that were new, and dropped what has changed from memory";
     "notices_unreadable_total" counter ["reason"] "Webhooks in which no event could be read";
     "notices_refused_total" counter ["reason"] "Requests to the listener for webhooks that were refused";
@@ -91,8 +91,13 @@ metrics! {
     "credentials_failures_total" counter ["set"] "How often the source was read without success";
     "certificate_not_after_seconds" gauge ["use", "name"] "When a certificate ends, in seconds since 1970. `use` is `listener`, `client_ca`, `upstream_ca`, `vault_ca`, `vault_client`, `store_ca`, `store_client` or `collector_ca` for a file, and `upstream` or `vault` for what the server showed in the last handshake; `name` is the listener, profile or credential set. A chain ends with its first certificate, a file of authorities with its last one";
     "clock_offset_seconds" gauge ["server", "name"] "By how much this machine's clock is ahead of the one that the last `Date` of an `upstream` or a `vault` showed, behind if negative; `name` is the profile or credential set";
-    "fleet_connected" gauge [] "Whether there is a connection to the fleet's store; absent without `[fleet]`, as is the next one";
+    "fleet_connected" gauge [] "Whether there is a connection to the fleet's store; absent without `[fleet]`, as are the others of the fleet";
     "fleet_connections_total" counter [] "Connections that were made to it";
+    "fleet_hearing" gauge [] "Whether every change that other members tell is heard; while it is 0, answers live for `ttl`";
+    "fleet_waiting_changes" gauge [] "Changes that wait to be told";
+    "fleet_messages_total" counter [] "Messages with changes that were told";
+    "fleet_heard_changes_total" counter [] "Changes of other members that were heard";
+    "fleet_breaks_total" counter ["reason"] "How often changes may have been missed: `position` (the store has lost the last message that was heard, or was restarted empty), `gap` (a message was kept back), `unreadable` (sealed with another key, or forged)";
     "audit_writable" gauge [] "Whether the trail can be written";
     "audit_queued_records" gauge [] "Records that wait to be written";
     "audit_lag_seconds" gauge [] "How long the oldest of them has waited";

@@ -2,21 +2,28 @@
 
 use std::fs;
 
-use pigello_gateway::fleet;
+use clap::Parser;
+use pigello_gateway::{cli::check, fleet};
 use pigello_mock::EXAMPLE_SUBTENANT;
 use serde_json::Value;
 
 use crate::support::{Authority, Gateway, Setup, Store, dns, free_port, pigello};
 
 const PASSWORD: &str = "made-up-password-of-the-store";
+/// Made up: 32 bytes in Base64.
+const KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=";
 
-/// The tables of a gateway that has its store there.
-fn fleet(keys: &str) -> String {
-    format!("[fleet.store]\nreconnect = \"500ms\"\n{keys}\n")
+/// The tables of a gateway of the fleet `test`, with those keys of `[fleet.store]`.
+fn fleet(store: &Store, keys: &str) -> String {
+    let key = store.secret("key", KEY);
+    format!(
+        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\nreconnect = \"500ms\"\n{keys}\n",
+        key.display()
+    )
 }
 
 fn at(store: &Store) -> String {
-    fleet(&format!("url = \"{}\"", store.url()))
+    fleet(store, &format!("url = \"{}\"", store.url()))
 }
 
 /// The state of the fleet, once it is so.
@@ -54,7 +61,8 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
     let Some(store) = Store::valkey(&[]) else { return };
     let mut user = redis::cmd("ACL");
     user.arg(&["SETUSER", "gateway", "on", &format!(">{PASSWORD}")]);
-    user.arg(&["-@all", "+hello", "+ping", "+select"]);
+    user.arg(&["-@all", "+hello", "+select", "+subscribe", "+eval", "+xadd"]);
+    user.arg(&["+xrange", "+xrevrange", "+publish", "~pgw:{test}:*", "&pgw:{test}:*"]);
     let () = store.ask(&user).await;
     let file = store.secret("password", &format!("{PASSWORD}\n"));
     let keys = format!(
@@ -63,7 +71,7 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
         file.display()
     );
     let pigello = pigello().await;
-    let gateway = Setup::new(&pigello).with(&fleet(&keys)).start().await;
+    let gateway = Setup::new(&pigello).with(&fleet(&store, &keys)).start().await;
     let fleet = until_connected(&gateway).await;
     assert_eq!(fleet["store"][0], store.url());
     assert!(fleet["server"].as_str().unwrap().starts_with("valkey 9."), "{fleet}");
@@ -83,7 +91,7 @@ async fn a_wrong_password_is_told_and_the_next_one_is_read() {
     let file = store.secret("password", "made-up-and-wrong");
     let keys = format!("url = \"{}\"\npassword_file = \"{}\"", store.url(), file.display());
     let pigello = pigello().await;
-    let gateway = Setup::new(&pigello).with(&fleet(&keys)).start().await;
+    let gateway = Setup::new(&pigello).with(&fleet(&store, &keys)).start().await;
     let refused = until(&gateway, |fleet| fleet["last_error"].is_string()).await;
     assert_eq!(refused["last_error"], "the store refuses the user name or the password");
     serves(&gateway).await;
@@ -108,10 +116,10 @@ async fn tls_uses_the_configured_authority_and_client_certificate() {
     let ca = file("ca.pem", &authority.pem);
     let (chain, key) = (file("server.pem", &server.certificate), file("server.key", &server.key));
     let arguments = ["--tls-cert-file", &chain, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-    let Some((_store, port)) = Store::redis_with_tls(&arguments) else { return };
+    let Some((store, port)) = Store::redis_with_tls(&arguments) else { return };
     let (chain, key) = (file("client.pem", &client.certificate), file("client.key", &client.key));
     let keys = |host: &str, ca: &str, more: &str| {
-        fleet(&format!("url = \"rediss://{host}:{port}\"\nca_file = \"{ca}\"\n{more}"))
+        fleet(&store, &format!("url = \"rediss://{host}:{port}\"\nca_file = \"{ca}\"\n{more}"))
     };
     let own = format!("certificate = \"{chain}\"\nprivate_key = \"{key}\"\n");
     let pigello = pigello().await;
@@ -177,9 +185,12 @@ async fn sentinels_lead_to_the_primary_and_to_its_successor() {
     let Some(replica) = Store::valkey(&replica) else { return };
     let Some((_sentinel, sentinel)) = Store::sentinel(first) else { return };
     let away = free_port();
-    let keys = fleet(&format!(
-        "sentinels = [\"redis://127.0.0.1:{away}\", \"redis://127.0.0.1:{sentinel}\"]\nservice = \"pigello\""
-    ));
+    let keys = fleet(
+        &primary,
+        &format!(
+            "sentinels = [\"redis://127.0.0.1:{away}\", \"redis://127.0.0.1:{sentinel}\"]\nservice = \"pigello\""
+        ),
+    );
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).with(&keys).start().await;
     until_connected(&gateway).await;
@@ -212,21 +223,24 @@ async fn a_gateway_without_a_fleet_knows_nothing_of_one() {
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).start().await;
     assert!(gateway.admin().get("/status").await.json().get("fleet").is_none());
-    assert!(!metrics(&gateway).await.contains("fleet"));
+    let metrics = metrics(&gateway).await;
+    assert!(!metrics.contains("pigello_gateway_fleet") && !metrics.contains("=\"fleet\""));
+    assert!(!gateway.admin().get("/status").await.json().to_string().contains("fleet"));
     let page = gateway.admin().get("/").await;
     assert!(!String::from_utf8_lossy(&page.body).contains("Fleet"));
 }
 
 /// What a check finds.
-async fn look(tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
+async fn look(store: &Store, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
     let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
-    fleet::look(&fleet::Settings { store: settings }).await
+    let (name, key_file) = ("test".to_owned(), store.secret("key", KEY));
+    fleet::look(&fleet::Settings { name, key_file, store: settings }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_version_rights_policy_and_clock() {
     let Some(store) = Store::valkey(&["--maxmemory-policy", "allkeys-lru"]) else { return };
-    let findings = look(&format!("url = \"{}\"", store.url())).await.unwrap();
+    let findings = look(&store, &format!("url = \"{}\"", store.url())).await.unwrap();
     assert!(findings.server.is_new_enough() && findings.forbidden.is_empty(), "{findings:?}");
     assert_eq!(findings.policy.as_deref(), Some("allkeys-lru"));
     assert!(findings.ahead.unwrap().abs() <= 1);
@@ -239,7 +253,43 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         store.url(),
         file.display()
     );
-    let findings = look(&keys).await.unwrap();
-    assert_eq!(findings.forbidden, ["PING"]);
+    let findings = look(&store, &keys).await.unwrap();
+    let needed = ["SUBSCRIBE", "XRANGE", "XREVRANGE", "XADD", "PUBLISH", "EVAL"];
+    assert_eq!(findings.forbidden, needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
+}
+
+#[derive(Parser)]
+struct Check {
+    #[command(flatten)]
+    args: check::Args,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_online_tells_what_is_wrong_with_the_store() {
+    let Some(mut store) = Store::valkey(&[]) else { return };
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).with(&at(&store)).start().await;
+    let config = gateway.path("gateway.toml").display().to_string();
+    let check = async || {
+        let command = ["check", "--online", "--no-call", "--config", &config];
+        let command = Check::parse_from(command);
+        let told = tokio::task::spawn_blocking(move || {
+            let mut out = Vec::new();
+            drop(check::run(&command.args, &mut out));
+            String::from_utf8(out).unwrap()
+        });
+        told.await.unwrap()
+    };
+    let told = check().await;
+    for line in ["valkey 9.", "allows what the gateway needs", "keeps the notices"] {
+        assert!(told.contains(line), "{line} in\n{told}");
+    }
+    assert!(told.contains("the fleet's store"), "its clock:\n{told}");
+    until_connected(&gateway).await;
+    assert_eq!(until_connected(&gateway).await["connections"], 1, "a check disturbs no member");
+    store.kill();
+    let told = check().await;
+    assert!(told.contains("the store cannot be reached"), "{told}");
+    assert!(told.contains("is `fleet.store.url` right"), "{told}");
 }

@@ -29,6 +29,7 @@ mod explain;
 mod fault_table;
 mod faults;
 mod fleet;
+mod fleet_bus;
 mod foresight;
 mod forward_proxy;
 mod full_disk;

@@ -164,7 +164,11 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
                 @if let Some(since) = feed.complete_since { (item("Complete since", moment(since))) }
                 @if let Some(read) = feed.last_read { (item("Last read", moment(read))) }
                 @for source in feed.sources.iter().filter(|source| source.received > 0) {
-                    @let name = if source.source == "webhook" { "From webhooks" } else { "From the log" };
+                    @let name = match source.source {
+                        "webhook" => "From webhooks",
+                        "fleet" => "From the fleet",
+                        _ => "From the log",
+                    };
                     (item(name, html! {
                         (many(source.received, "event")) ", " (thousands(source.applied)) " of them new"
                     }))
@@ -179,7 +183,7 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
 
 pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
     html! {
-        h2 { "Fleet" }
+        h2 { "Fleet " (fleet.name) }
         dl {
             (item("Store", html! { (fleet.store.join(", ")) }))
             (item("Connection", match &fleet.server {
@@ -187,6 +191,12 @@ pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
                 None => mark("look", "none: the gateway goes on by itself"),
             }))
             (item("Since", moment(fleet.since)))
+            (item("Changes", html! {
+                (thousands(fleet.heard)) " heard, " (many(fleet.waiting, "change")) " to tell"
+            }))
+            @if fleet.connected && !fleet.hearing {
+                (item("Hearing", mark("look", "not everything yet: answers live for `ttl`")))
+            }
             @if let (false, Some(error)) = (fleet.connected, &fleet.last_error) {
                 (item("Reason", html! { (error) }))
             }

@@ -1,6 +1,7 @@
-//! The commands that ask a running gateway: `health`, `status`, `purge`, `refresh`, `reload`, `page`.
+//! The commands that ask a running gateway: `health`, `status`, `purge`, `fleet`, `refresh`, `reload`, `page`.
 
 mod client;
+mod fleet;
 mod health;
 mod page;
 mod purge;
@@ -13,6 +14,7 @@ pub(super) use client::{AdminTarget, announce, is_gateway, profiles_of, status_o
 pub(super) use page::relayed_page;
 
 pub use self::{
+    fleet::{FleetArgs, fleet},
     health::{HealthArgs, health},
     page::{PageArgs, page},
     purge::{PurgeArgs, purge},

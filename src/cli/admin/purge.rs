@@ -10,10 +10,20 @@ use crate::{cli::Failure, domain::is_uuid};
 
 /// Drops cached responses: of an operation, about an object, of a profile, what is all of these, or all.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
 pub struct PurgeArgs {
     #[command(flatten)]
     target: AdminTarget,
+    #[command(flatten)]
+    what: What,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which responses are dropped.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub(super) struct What {
     /// Those of this operation, such as `subtenant.get`.
     #[arg(long, value_name = "NAME", group = "what")]
     operation: Option<String>,
@@ -26,9 +36,20 @@ pub struct PurgeArgs {
     /// All.
     #[arg(long, group = "what", conflicts_with_all = ["operation", "pk", "profile"])]
     all: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+}
+
+impl What {
+    /// The query that says so.
+    pub(super) fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let what = [("operation", &self.operation), ("pk", &self.pk), ("profile", &self.profile)];
+        for (name, value) in what {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        query.finish()
+    }
 }
 
 /// The gateway's answer.
@@ -39,14 +60,7 @@ struct Purged {
 
 /// Purges, and prints how many.
 pub async fn purge(args: &PurgeArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let what = [("operation", &args.operation), ("pk", &args.pk), ("profile", &args.profile)];
-    for (name, value) in what {
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-    }
-    let path = format!("/cache?{}", query.finish());
+    let path = format!("/cache?{}", args.what.query());
     let (answer, Purged { purged }) = args.target.admin()?.json(Method::DELETE, &path).await?;
     if args.json {
         writeln!(out, "{}", answer.text.trim_end())?;

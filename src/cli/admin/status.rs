@@ -97,7 +97,8 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
             || format!("not connected: {}", error.unwrap_or("not yet")),
             |server| format!("connected to {server}"),
         );
-        writeln!(out, "fleet        {state}, since {}", text(&fleet["since"]))?;
+        let name = text(&fleet["name"]);
+        writeln!(out, "fleet        {name}  {state}, since {}", text(&fleet["since"]))?;
     }
     match audit["reason"].as_str() {
         None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),

@@ -297,7 +297,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("Listeners", &["listeners", "admin", "metrics"]),
     ("Pigello", &["profiles", "retry", "breaker", "quota"]),
     ("Credentials", &["credentials", "vault"]),
-    ("Cache", &["cache", "notices"]),
+    ("Cache", &["cache", "notices", "fleet"]),
     ("Limits and timeouts", &["limits", "timeouts", "runtime"]),
     ("Audit trail, logs and errors", &["audit", "telemetry", "problems"]),
 ];

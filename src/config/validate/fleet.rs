@@ -1,5 +1,7 @@
 //! Checks `[fleet]`: there is one way to the store, and neither password nor notice leaves this machine in clear.
 
+use std::time::Duration;
+
 use super::checker::Checker;
 use crate::{
     config::key::KeyPath,
@@ -28,6 +30,13 @@ impl Checker<'_> {
             }
         }
         self.above_zero(&table.key("reconnect"), store.reconnect);
+        if *store.wait > LONGEST_WAIT {
+            self.problem(
+                &table.key("wait"),
+                "is more than a second, and a write may wait as long for its answer",
+                "write \"30ms\", or as long as the store may take",
+            );
+        }
         Some(fleet.clone())
     }
 
@@ -112,3 +121,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// A store that takes longer is none.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Operation, ProfileName},
+    fleet::Member,
     proxy::profile::{Coherence, FeedNumber, Partition},
 };
 
@@ -34,6 +35,8 @@ struct CacheState {
     in_flight: SingleFlight<FlightKey, FetchOutcome>,
     hit_for_miss: HitForMiss,
     clock: Arc<dyn WallClock>,
+    /// Whom to tell of what is dropped here.
+    fleet: Option<Arc<Member>>,
 }
 
 /// What a notice drops.
@@ -70,11 +73,20 @@ impl WallClock for SystemClock {
 impl Cache {
     /// An empty cache.
     pub fn new(settings: Settings) -> Self {
-        Self::with_clock(settings, Arc::new(SystemClock))
+        Self::of_member(settings, None)
+    }
+
+    /// An empty cache that tells a fleet, if there is one, what is dropped from it.
+    pub fn of_member(settings: Settings, fleet: Option<Arc<Member>>) -> Self {
+        Self::assemble(settings, Arc::new(SystemClock), fleet)
     }
 
     /// An empty cache with its own time of day. Ages always grow with tokio's clock.
     pub fn with_clock(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
+        Self::assemble(settings, clock, None)
+    }
+
+    fn assemble(settings: Settings, clock: Arc<dyn WallClock>, fleet: Option<Arc<Member>>) -> Self {
         Self(Arc::new(CacheState {
             rules: settings.rules.iter().cloned().map(Arc::new).collect(),
             store: ResponseStore::new(settings.max_bytes.0),
@@ -82,6 +94,7 @@ impl Cache {
             hit_for_miss: HitForMiss::new(),
             settings,
             clock,
+            fleet,
         }))
     }
 
@@ -129,6 +142,26 @@ impl Cache {
             Noticed::Rule(rule) => coherence.drop_rule(rule),
             Noticed::Everything => coherence.drop_all(),
         }
+    }
+
+    /// Drops what a write has changed, for every profile that shares the owner: a path, and the lists of a
+    /// collection, or the whole collection.
+    pub fn drop_written(
+        &self,
+        owner: Option<&ProfileName>,
+        path: &str,
+        collection: Option<&str>,
+        whole: bool,
+    ) {
+        let lists = collection.map(EpochScope::Lists);
+        let objects = collection.filter(|_| whole).map(EpochScope::Objects);
+        let scopes = [EpochScope::Path(path)].into_iter().chain(lists).chain(objects);
+        self.0.store.invalidate(owner, scopes);
+    }
+
+    /// The fleet that is told what is dropped here.
+    pub fn fleet(&self) -> Option<&Member> {
+        self.0.fleet.as_deref()
     }
 
     /// Whether both are clones of one cache.

@@ -3,7 +3,8 @@
 //! A successful write invalidates its target, and the targets of its `Location` and `Content-Location`
 //! on the same authority. The API adds: an update or a deletion changes an object and the lists
 //! of its collection, a creation changes the lists, and a bulk write may change all of a collection. A
-//! write that failed changes nothing. A write without a known end may have changed everything.
+//! write that failed changes nothing. What is invalidated here, the fleet is told, if there is one.
+//! A write without a known end may have changed everything.
 
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use super::{
     handle::Cache,
     outcome::CallResult,
     storage::{
-        epochs::{EpochScope, EpochStamp, Subject},
+        epochs::{EpochStamp, Subject},
         key::path_of,
     },
 };
 use crate::{
     domain::{Action, Entity, Operation, Origin},
     error::Fault,
+    fleet::{Change, Written},
     proxy::call::Head,
 };
 
@@ -67,7 +69,7 @@ impl Invalidation {
         self.invalidate();
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(target) = self.target_in(response.headers(), &name) {
-                self.advance([EpochScope::Path(path_of(&target))]);
+                self.drop_written(path_of(&target), None);
             }
         }
         true
@@ -85,21 +87,32 @@ impl Invalidation {
 
     fn invalidate(&self) {
         let path = self.head.target.path();
-        let target = EpochScope::Path(path);
-        match reach(&self.head.method, path, self.operation.as_deref()) {
-            Reach::Lists(collection) => {
-                self.advance([target, EpochScope::Lists(&collection)]);
-            }
-            Reach::All(collection) => self.advance([
-                target,
-                EpochScope::Objects(&collection),
-                EpochScope::Lists(&collection),
-            ]),
+        self.drop_written(path, Some(reach(&self.head.method, path, self.operation.as_deref())));
+    }
+
+    /// Drops it here, and tells the fleet.
+    fn drop_written(&self, path: &str, reach: Option<Reach>) {
+        let partition = &self.head.profile.partition;
+        let whole = matches!(reach, Some(Reach::All(_)));
+        let collection =
+            reach.map(|(Reach::Lists(collection) | Reach::All(collection))| collection);
+        self.cache.drop_written(partition.owner(), path, collection.as_deref(), whole);
+        if let Some(fleet) = self.cache.fleet() {
+            fleet.tell(Change::Written(Written {
+                profile: partition.profile().clone(),
+                shared: partition.owner().is_none(),
+                path: path.into(),
+                collection,
+                whole,
+            }));
         }
     }
 
-    fn advance<'a>(&self, scopes: impl IntoIterator<Item = EpochScope<'a>>) {
-        self.cache.store().invalidate(self.head.profile.partition.owner(), scopes);
+    /// Waits a moment until the fleet is told.
+    pub(super) async fn told(&self) {
+        if let Some(fleet) = self.cache.fleet() {
+            fleet.told().await;
+        }
     }
 }
 

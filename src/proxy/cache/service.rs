@@ -121,10 +121,14 @@ where
                 if let Some(job) = job {
                     return later(wait::post(inner.clone(), head, body, job, invalidation));
                 }
-                later(inner.call(Fetch { head, body }).map(move |result| {
-                    invalidation.finish(&result);
+                let written = inner.call(Fetch { head, body });
+                later(async move {
+                    let result = written.await;
+                    if invalidation.finish(&result) {
+                        invalidation.told().await;
+                    }
                     result
-                }))
+                })
             }
         }
     }

@@ -99,6 +99,9 @@ where
     let request = Instant::now();
     let result = service.call(Fetch { head, body }).await;
     let is_success = invalidation.finish(&result);
+    if is_success {
+        invalidation.told().await;
+    }
     let response = result?;
     let named = invalidation.target_in(response.headers(), &header::CONTENT_LOCATION);
     let names_target = named.as_deref() == Some(target.as_str());

@@ -30,7 +30,7 @@ pub struct Store {
 impl Store {
     /// A Valkey server on a Unix socket; `None`, said loudly, if there is none to start.
     pub fn valkey(arguments: &[&str]) -> Option<Self> {
-        let Some(program) = valkey() else { return None };
+        let program = valkey()?;
         Some(Self::start(program, arguments, "Ready to accept connections"))
     }
 
@@ -50,7 +50,7 @@ impl Store {
 
     /// A sentinel on a free port that watches the primary on that port.
     pub fn sentinel(primary: u16) -> Option<(Self, u16)> {
-        let Some(program) = valkey() else { return None };
+        let program = valkey()?;
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let configuration = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor pigello 127.0.0.1 {primary} 1\n\

@@ -1,0 +1,144 @@
+//! What passes between the bus and the rest of the gateway: changes to tell, changes that were heard, and whether
+//! any may have been missed.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::{change::Change, outbox::Outbox};
+
+/// Hears of the changes that others tell.
+pub trait Hearing: Send + Sync {
+    /// Drops what has changed.
+    fn hear(&self, changes: Vec<Change>);
+
+    /// Nothing is heard from here on, until the bus is joined again. What is missed is then heard after all, or
+    /// [`Self::missed`].
+    fn silent(&self);
+
+    /// Changes may have been missed.
+    fn missed(&self);
+}
+
+/// Why changes may have been missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The last message that was heard is no longer in the store: it restarted empty, lost its end when a replica
+    /// took over, or this member was away for too long.
+    Position,
+    /// A publisher's message was kept back.
+    Gap,
+    /// A message cannot be read: its publisher has another key, or it is forged.
+    Unreadable,
+}
+
+impl Break {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Position, Self::Gap, Self::Unreadable];
+
+    /// The value of the label `reason`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Position => "position",
+            Self::Gap => "gap",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Exchange {
+    pub(super) outbox: Outbox,
+    hearing: Mutex<Option<Arc<dyn Hearing>>>,
+    /// Whether every message is heard now.
+    is_joined: AtomicBool,
+    pub(super) messages: AtomicU64,
+    heard: AtomicU64,
+    breaks: [AtomicU64; Break::ALL.len()],
+}
+
+impl Exchange {
+    pub(super) fn new() -> Self {
+        Self {
+            outbox: Outbox::new(),
+            hearing: Mutex::default(),
+            is_joined: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            breaks: Default::default(),
+        }
+    }
+
+    /// Has that one hear from here on.
+    pub(super) fn hear_for(&self, hearing: Arc<dyn Hearing>) {
+        *self.hearing.lock() = Some(hearing);
+    }
+
+    /// Passes on what others told.
+    pub(super) fn hear(&self, changes: Vec<Change>) {
+        self.heard.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        if let Some(hearing) = self.hearing() {
+            hearing.hear(changes);
+        }
+    }
+
+    /// Every message is heard from here on.
+    pub(super) fn join(&self) {
+        self.is_joined.store(true, Ordering::SeqCst);
+    }
+
+    /// No message is heard from here on.
+    pub(super) fn leave(&self) {
+        // In this order: who has seen the old value proves nothing after `silent`.
+        if self.is_joined.swap(false, Ordering::SeqCst)
+            && let Some(hearing) = self.hearing()
+        {
+            hearing.silent();
+        }
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.is_joined.load(Ordering::SeqCst)
+    }
+
+    /// Notes that changes may have been missed. The first time a member joins that is nobody's fault.
+    pub(super) fn missed(&self, why: Option<Break>) {
+        if let Some(hearing) = self.hearing() {
+            hearing.missed();
+        }
+        let Some(why) = why else { return };
+        let at = Break::ALL.iter().position(|known| *known == why).unwrap_or_default();
+        if let Some(count) = self.breaks.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::warn!(
+            reason = why.label(),
+            "changes of the fleet may have been missed: what is in memory lives for `ttl`"
+        );
+    }
+
+    fn hearing(&self) -> Option<Arc<dyn Hearing>> {
+        self.hearing.lock().clone()
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn breaks(&self) -> impl Iterator<Item = (Break, u64)> {
+        let counts = self.breaks.iter().map(|count| count.load(Ordering::Relaxed));
+        Break::ALL.into_iter().zip(counts)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exchange")
+    }
+}

@@ -1,0 +1,437 @@
+//! What members of a fleet tell each other: two gateways, and a real Valkey between them.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use clap::Parser;
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use pigello_gateway::cli::admin;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{Gateway, Setup, Store};
+
+/// Made up: 32 bytes in Base64.
+const KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=";
+const OTHER_KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy1hbm90aGVyLW9uZSE=";
+const TOKEN: &str = "made-up-token-that-is-for-everything";
+const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
+const LIST: &str = "/accounts/users/customer/subtenant/list/";
+
+fn object() -> String {
+    format!("/accounts/users/customer/subtenant/{ID}/")
+}
+
+fn other() -> String {
+    object().replace("1e55", "1e56")
+}
+
+/// An upstream with an event log, whose objects have versions that writes increment.
+#[derive(Clone, Default)]
+struct Pigello(Arc<Mutex<World>>);
+
+#[derive(Default)]
+struct World {
+    versions: HashMap<String, u64>,
+    log: Vec<Value>,
+}
+
+impl Pigello {
+    async fn start() -> (Self, SocketAddr) {
+        let pigello = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(answer).with_state(pigello.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (pigello, address)
+    }
+
+    /// Changes an object past all gateways.
+    fn change(&self, path: &str) {
+        *self.0.lock().versions.entry(path.to_owned()).or_default() += 1;
+    }
+}
+
+async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    if path == "/common/eventlog/list/" {
+        let is_first = request.uri().query().unwrap().contains("_page=1&");
+        let log = if is_first { pigello.0.lock().log.clone() } else { Vec::new() };
+        return Value::from(log).to_string().into_response();
+    }
+    if *request.method() != Method::GET {
+        pigello.change(&path);
+        pigello.change(LIST);
+    }
+    let version = pigello.0.lock().versions.get(&path).copied().unwrap_or_default();
+    ([("content-type", "application/json")], format!("{{\"version\":{version}}}")).into_response()
+}
+
+/// The tables of a member.
+fn member(store: &Store, key_file: &Path) -> String {
+    format!(
+        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\nurl = \"{}\"\nreconnect = \"300ms\"\n\
+         [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\n",
+        key_file.display(),
+        store.url()
+    )
+}
+
+/// Two members before the same upstream, which hear each other.
+struct Fleet {
+    store: Store,
+    pigello: Pigello,
+    one: Gateway,
+    two: Gateway,
+}
+
+impl Fleet {
+    async fn start() -> Option<Self> {
+        Self::start_with("", "").await
+    }
+
+    /// With more tables for each.
+    async fn start_with(one: &str, two: &str) -> Option<Self> {
+        let store = Store::valkey(&[])?;
+        let (pigello, address) = Pigello::start().await;
+        let key = store.secret("key", KEY);
+        let start = async |more: &str| {
+            let setup = Setup::plain(&format!("http://{address}"));
+            let gateway = setup.with(&member(&store, &key)).with(more).start().await;
+            until(&gateway, |fleet| fleet["hearing"] == true).await;
+            gateway
+        };
+        let (one, two) = (start(one).await, start(two).await);
+        Some(Self { store, pigello, one, two })
+    }
+
+    /// Both hear each other.
+    async fn until_whole(&self) {
+        for gateway in [&self.one, &self.two] {
+            until(gateway, |fleet| fleet["hearing"] == true).await;
+        }
+    }
+}
+
+/// The state of the fleet, once it is so.
+async fn until(gateway: &Gateway, is_so: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let fleet = status(gateway).await;
+        if is_so(&fleet) {
+            return fleet;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn status(gateway: &Gateway) -> Value {
+    gateway.admin().get("/status").await.json()["fleet"].take()
+}
+
+/// The version that a gateway answers with, and whether it had it.
+async fn read(gateway: &Gateway, path: &str) -> (u64, bool) {
+    let answer = gateway.caller().get(path).await;
+    let is_hit = answer.header("cache-status").contains("; hit");
+    (answer.json()["version"].as_u64().unwrap(), is_hit)
+}
+
+/// Has a gateway remember what it reads.
+async fn remember(gateway: &Gateway, path: &str) -> u64 {
+    let (version, _) = read(gateway, path).await;
+    assert_eq!(read(gateway, path).await, (version, true));
+    version
+}
+
+async fn write(gateway: &Gateway, path: &str) {
+    let answer = gateway.caller().send(Method::PATCH, path, "{}").await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+/// Reads until the version is that one, and returns how long it took.
+async fn until_version(gateway: &Gateway, path: &str, version: u64) -> Duration {
+    let began = Instant::now();
+    while read(gateway, path).await.0 != version {
+        tokio::task::yield_now().await;
+    }
+    began.elapsed()
+}
+
+fn breaks(fleet: &Value) -> u64 {
+    fleet["breaks"].as_array().unwrap().iter().map(|it| it["count"].as_u64().unwrap()).sum()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_through_one_is_seen_by_the_other_within_a_second() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, store, .. } = &fleet;
+    for path in [object(), other(), LIST.to_owned()] {
+        remember(two, &path).await;
+    }
+    write(one, &object()).await;
+    assert!(until_version(two, &object(), 1).await < SECOND);
+    assert!(until_version(two, LIST, 1).await < SECOND);
+    assert!(read(two, &other()).await.1, "another object is still there");
+    // The writer's own notice does not drop what it has fetched since.
+    remember(one, &object()).await;
+    write(two, &other()).await;
+    until_version(one, LIST, 2).await;
+    assert!(read(one, &object()).await.1);
+    let heard = until(one, |fleet| fleet["heard"] != 0).await;
+    assert_eq!((breaks(&heard), &heard["waiting"]), (0, &json!(0)));
+    // Whoever runs the store learns nothing of it.
+    let all: Vec<(String, HashMap<String, Vec<u8>>)> =
+        store.ask(redis::cmd("XRANGE").arg(&["pgw:{test}:bus", "-", "+"])).await;
+    assert!(all.len() >= 2);
+    for canary in [ID, "subtenant", "accounts", "written"] {
+        let is_clear =
+            |message: &[u8]| message.windows(canary.len()).any(|it| it == canary.as_bytes());
+        assert!(!all.iter().any(|(_, fields)| is_clear(&fields["m"])), "{canary}");
+    }
+    let metrics = two.admin().get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.contains("pigello_gateway_fleet_hearing 1"), "{metrics}");
+    assert!(metrics.contains("fleet_breaks_total{reason=\"gap\"} 0"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_the_fleet_empties_every_member() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, .. } = &fleet;
+    for gateway in [one, two] {
+        remember(gateway, &object()).await;
+        remember(gateway, LIST).await;
+    }
+    let answer = one.admin().send(Method::POST, "/fleet/purge?operation=subtenant.get", "").await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({"purged": 1, "told": true}))
+    );
+    until(two, |fleet| fleet["heard"] == 1).await;
+    for gateway in [one, two] {
+        assert!(!read(gateway, &object()).await.1);
+        assert!(read(gateway, LIST).await.1);
+    }
+    // The other command is about one gateway.
+    assert_eq!(one.admin().send(Method::DELETE, "/cache", "").await.status, StatusCode::OK);
+    assert!(read(two, LIST).await.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_and_an_event_of_the_log_reach_the_member_that_has_neither() {
+    let tokens = tempfile::tempdir().unwrap();
+    let file = tokens.path().join("tokens");
+    std::fs::write(&file, TOKEN).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let sources = format!(
+        "[notices]\nevent_log = \"poll\"\ninterval = \"1s\"\n[notices.webhook]\nlistener = \"127.0.0.1:0\"\n\
+         tokens_file = \"{}\"\n",
+        file.display()
+    );
+    let Some(fleet) = Fleet::start_with(&sources, "").await else { return };
+    let Fleet { one, two, pigello, .. } = &fleet;
+    remember(two, &object()).await;
+    pigello.change(&object());
+    let event = json!({"content_type": "accounts.subtenant", "object_id": ID});
+    let hook = format!("/hooks/{TOKEN}");
+    let sent = one.webhooks().send(Method::POST, &hook, event.to_string()).await;
+    assert_eq!(sent.status, StatusCode::NO_CONTENT);
+    assert!(until_version(two, &object(), 1).await < SECOND);
+
+    while one.admin().get("/status").await.json()["notices"][0]["event_log"] != "complete" {}
+    pigello.change(&object());
+    pigello.0.lock().log.push(json!({
+        "id": "event-1", "content_type": "accounts.subtenant", "object_id": ID,
+        "created_at": Timestamp::now().to_string(),
+    }));
+    until_version(two, &object(), 2).await;
+    let notices = two.admin().get("/status").await.json()["notices"][0].take();
+    let from_fleet = notices["sources"].as_array().unwrap();
+    let from_fleet = from_fleet.iter().find(|source| source["source"] == "fleet").unwrap();
+    assert_eq!(from_fleet["applied"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_channel_loses_is_found_in_the_stream() {
+    let Some(store) = Store::valkey(&[]) else { return };
+    let (_, address) = Pigello::start().await;
+    let key = store.secret("key", KEY);
+    // The first one's messages reach the stream, and never the channel.
+    let mut user = redis::cmd("ACL");
+    user.arg(&["SETUSER", "mute", "on", ">made-up", "allkeys", "allchannels", "+@all", "-publish"]);
+    let () = store.ask(&user).await;
+    let password = store.secret("password", "made-up");
+    let mute = format!("username = \"mute\"\npassword_file = \"{}\"\n[[cache", password.display());
+    let tables = member(&store, &key);
+    let setup = || Setup::plain(&format!("http://{address}"));
+    let two = setup().with(&tables).start().await;
+    until(&two, |fleet| fleet["hearing"] == true).await;
+    let one = setup().with(&tables.replacen("[[cache", &mute, 1)).start().await;
+    until(&one, |fleet| fleet["hearing"] == true).await;
+    remember(&two, &object()).await;
+    write(&one, &object()).await;
+    until_version(&two, &object(), 1).await;
+    let told = until(&one, |fleet| fleet["last_error"].is_string()).await;
+    assert!(told["last_error"].as_str().unwrap().contains("ACL"), "{told}");
+    let fleet = status(&two).await;
+    assert_eq!((breaks(&fleet), &fleet["connections"]), (0, &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_comes_back_empty_is_a_break_and_flushes_nothing() {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    for path in [object(), other()] {
+        remember(&fleet.two, &path).await;
+    }
+    write(&fleet.one, &object()).await;
+    until_version(&fleet.two, &object(), 1).await;
+    fleet.store.kill();
+    for gateway in [&fleet.one, &fleet.two] {
+        until(gateway, |fleet| fleet["hearing"] == false).await;
+    }
+    assert!(read(&fleet.two, &other()).await.1, "it lives for `ttl`");
+    write(&fleet.one, &object()).await;
+    fleet.store.start_again();
+    fleet.until_whole().await;
+    let broken = until(&fleet.two, |fleet| breaks(fleet) > 0).await;
+    assert_eq!(broken["breaks"][0], json!({"reason": "position", "count": 1}));
+    assert!(read(&fleet.two, &other()).await.1, "nothing is flushed");
+    until(&fleet.one, |fleet| fleet["waiting"] == 0).await;
+    remember(&fleet.two, LIST).await;
+    write(&fleet.one, &object()).await;
+    assert!(until_version(&fleet.two, LIST, 3).await < SECOND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_holds_no_write_up_and_tells_what_was_told_meanwhile() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, store, .. } = &fleet;
+    remember(two, &object()).await;
+    store.hang();
+    let began = Instant::now();
+    for _ in 0..20 {
+        write(one, &object()).await;
+    }
+    // Five of them waited for 30 ms each.
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    until(two, |fleet| fleet["hearing"] == false).await;
+    assert!(read(two, &object()).await.1);
+    store.go_on();
+    until_version(two, &object(), 20).await;
+    fleet.until_whole().await;
+    assert_eq!(breaks(&status(two).await), 0, "everything was heard after all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_catches_up() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, store, .. } = &fleet;
+    for turn in 1..=3 {
+        remember(two, &object()).await;
+        let () = store.ask(redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"])).await;
+        write(one, &object()).await;
+        until_version(two, &object(), turn).await;
+    }
+    fleet.until_whole().await;
+    assert_eq!(breaks(&status(two).await), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_another_key_is_not_understood_and_ends_the_proof() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, store, .. } = &fleet;
+    let (_, address) = Pigello::start().await;
+    let key = store.secret("other-key", OTHER_KEY);
+    let stranger = Setup::plain(&format!("http://{address}")).with(&member(store, &key));
+    let stranger = stranger.start().await;
+    until(&stranger, |fleet| fleet["hearing"] == true).await;
+    remember(two, &object()).await;
+    write(&stranger, &object()).await;
+    let broken = until(two, |fleet| breaks(fleet) > 0).await;
+    assert_eq!(broken["breaks"][2], json!({"reason": "unreadable", "count": 1}));
+    assert!(read(two, &object()).await.1, "nothing is dropped");
+    write(one, &object()).await;
+    assert!(until_version(two, &object(), 1).await < SECOND, "members still hear each other");
+    assert!(until(&stranger, |fleet| breaks(fleet) > 0).await["heard"] == 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proof_needs_the_bus_and_a_break_leaves_ttl() {
+    let log = "[notices]\nevent_log = \"poll\"\ninterval = \"1s\"\n[[cache.rules]]\n\
+               operations = [\"tenant.get\"]\nttl = \"1ms\"\ncoherent_ttl = \"10m\"\nstale_if_error = \"0s\"\n";
+    let Some(mut fleet) = Fleet::start_with("", log).await else { return };
+    let path = format!("/accounts/users/customer/tenant/{ID}/");
+    let is_proved = async |gateway: &Gateway| {
+        gateway.admin().get("/status").await.json()["notices"][0]["event_log"] == "complete"
+    };
+    let is_coherent = async |gateway: &Gateway| {
+        let answer = gateway.caller().get(&path).await;
+        answer.header("cache-status").ends_with("detail=coherent")
+    };
+    while !is_proved(&fleet.two).await {}
+    read(&fleet.two, &path).await;
+    assert!(is_coherent(&fleet.two).await);
+    fleet.store.kill();
+    until(&fleet.two, |fleet| fleet["hearing"] == false).await;
+    assert!(!is_coherent(&fleet.two).await);
+    assert!(!is_proved(&fleet.two).await, "the log alone proves nothing");
+    fleet.store.start_again();
+    fleet.until_whole().await;
+    while !is_proved(&fleet.two).await {}
+    read(&fleet.two, &path).await;
+    assert!(is_coherent(&fleet.two).await);
+    // A write through the other member ends it as an event of the log would.
+    write(&fleet.one, &path).await;
+    until_version(&fleet.two, &path, 1).await;
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: admin::FleetArgs,
+}
+
+/// Runs `fleet` at a gateway; what it prints, and whether it fails.
+async fn command(gateway: &Gateway, arguments: &[&str]) -> (String, bool) {
+    let socket = format!("unix:{}", gateway.path("admin.sock").display());
+    let (name, rest) = arguments.split_first().unwrap();
+    let all = ["fleet", name, "--address", &socket].into_iter().chain(rest.iter().copied());
+    let (command, mut out) = (Command::parse_from(all), Vec::new());
+    let failed = admin::fleet(&command.args, &mut out).await.is_err();
+    (String::from_utf8(out).unwrap(), failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_shows_the_fleet_and_purges_it() {
+    let Some(mut fleet) = Fleet::start().await else { return };
+    remember(&fleet.two, &object()).await;
+    let (told, failed) = command(&fleet.one, &["purge", "--pk", ID]).await;
+    assert_eq!(
+        (&*told, failed),
+        ("0 cached responses dropped here\nthe other members are told\n", false)
+    );
+    until(&fleet.two, |fleet| fleet["heard"] == 1).await;
+    assert!(!read(&fleet.two, &object()).await.1);
+    let (told, failed) = command(&fleet.two, &["status"]).await;
+    assert!(!failed && told.contains("fleet        test\nstore        valkey 9."), "{told}");
+    assert!(told.contains("heard        1 changes of others\n"), "{told}");
+    fleet.store.kill();
+    until(&fleet.two, |fleet| fleet["hearing"] == false).await;
+    let (told, failed) = command(&fleet.two, &["status"]).await;
+    assert!(failed && told.contains("not connected since"), "{told}");
+    let (told, failed) = command(&fleet.two, &["purge", "--all"]).await;
+    assert!(!failed && told.contains("are told when it can"), "{told}");
+}
