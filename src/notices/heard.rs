@@ -51,7 +51,7 @@ impl Notices {
     fn drop_written(&self, written: &Written) {
         let Written { path, collection, whole, .. } = written;
         let here = self.feed(&written.profile);
-        for owner in owners(written, here.as_ref().map(|feed| feed.owner.as_ref())) {
+        for owner in owners(written, here.as_ref().map(|feed| feed.affected().owner)) {
             self.cache().drop_written(owner, path, collection.as_deref(), *whole);
         }
     }
@@ -100,7 +100,7 @@ impl Hearing for Notices {
                 }
                 Change::Everything => {
                     for feed in self.feeds_of(None) {
-                        feed.drop_noticed(self.cache(), Noticed::Everything);
+                        self.cache().drop_noticed(feed.affected(), Noticed::Everything);
                     }
                 }
                 Change::Unknown => {}
