@@ -32,6 +32,15 @@ pub(super) struct What {
     profile: Option<ProfileName>,
 }
 
+/// Whose stored responses are purged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Those of this gateway.
+    Gateway,
+    /// Those of all members of its fleet.
+    Fleet,
+}
+
 /// Why an action is refused.
 type Refusal = (StatusCode, &'static str);
 
@@ -46,7 +55,7 @@ pub(super) async fn purge(
     actor: Actor,
     Query(what): Query<What>,
 ) -> Result<Json<Purged>, Refusal> {
-    Ok(Json(Purged { purged: empty(&view, &actor, what)? }))
+    Ok(Json(Purged { purged: empty(&view, &actor, what, Reach::Gateway)? }))
 }
 
 /// `POST /fleet/purge`: the same for all members of the fleet. 200 when the store has been told, 202 when it has yet to
@@ -64,7 +73,7 @@ pub(super) async fn purge_fleet(
         pk: what.pk.as_deref().map(Into::into),
         profile: what.profile.clone(),
     };
-    let purged = empty(&view, &actor, what)?;
+    let purged = empty(&view, &actor, what, Reach::Fleet)?;
     fleet.tell(change);
     let told = fleet.is_told_within(TELLING).await;
     let status = if told { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -84,7 +93,7 @@ pub(super) struct FleetPurged {
 }
 
 /// What is no operation and no UUID is refused: it would purge nothing, and could be anything on the trail.
-fn empty(view: &GatewayView, actor: &Actor, what: What) -> Result<u64, Refusal> {
+fn empty(view: &GatewayView, actor: &Actor, what: What, reach: Reach) -> Result<u64, Refusal> {
     let What { operation, pk, profile } = what;
     let refused = |text: &'static str| (StatusCode::BAD_REQUEST, text);
     let is_known =
@@ -106,7 +115,8 @@ fn empty(view: &GatewayView, actor: &Actor, what: What) -> Result<u64, Refusal> 
     };
     tracing::info!(purged, profile = profile.as_ref().map(ProfileName::as_str), "cache emptied");
     let of = profile.map(|profile| format!(" profile={profile}")).unwrap_or_default();
-    let action = actor.did("purge", format!("purged={purged}{of}"));
+    let everywhere = if reach == Reach::Fleet { " of=fleet" } else { "" };
+    let action = actor.did("purge", format!("purged={purged}{of}{everywhere}"));
     view.trail.admin(AdminAction { operation, object: pk, ..action });
     Ok(purged)
 }
@@ -130,7 +140,8 @@ pub(super) async fn purge_form(
         return Err(stale_form());
     }
     let operation = Some(brought.operation).filter(|operation| !operation.is_empty());
-    let purged = empty(&state.window.view(), &actor, What { operation, pk: None, profile: None })?;
+    let what = What { operation, pk: None, profile: None };
+    let purged = empty(&state.window.view(), &actor, what, Reach::Gateway)?;
     Ok(Redirect::to(&format!("/?purged={purged}#cache")))
 }
 

@@ -531,8 +531,8 @@ pub enum StartError {
     /// The file of the tokens of webhooks cannot be used: the configuration's fault.
     #[error("the tokens of webhooks cannot be used")]
     HookTokens(#[from] HookTokensError),
-    /// The files for the way to the fleet's store cannot be used: the configuration's fault.
-    #[error("the fleet's store cannot be used")]
+    /// The fleet's key, or the files for the way to its store, cannot be used: the configuration's fault.
+    #[error("the fleet cannot be joined")]
     Fleet(#[from] StoreError),
     /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]

@@ -6,6 +6,7 @@ use super::{
     bus::key_of,
     connect::{Connection, Connector, Server},
     error::StoreError,
+    sealed::FleetKeys,
     settings::Settings,
 };
 use crate::domain::StoreUrl;
@@ -25,8 +26,9 @@ pub struct Findings {
     pub ahead: Option<i64>,
 }
 
-/// Connects, and looks around.
+/// Reads the key, connects, and looks around.
 pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
+    FleetKeys::read(&settings.key_file, &settings.name)?;
     let mut connection = Connector::new(settings.store.clone()).connect().await?;
     let mut forbidden = Vec::new();
     for (name, command) in needed(settings) {

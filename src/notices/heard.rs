@@ -50,8 +50,12 @@ impl Notices {
 
     fn drop_written(&self, written: &Written) {
         let Written { path, collection, whole, .. } = written;
-        let here = self.feed(&written.profile);
-        for owner in owners(written, here.as_ref().map(|feed| feed.affected().owner)) {
+        let here = match self.feed(&written.profile) {
+            None => Here::Absent,
+            Some(feed) if feed.affected().owner.is_some() => Here::Member,
+            Some(_) => Here::Table,
+        };
+        for owner in owners(written, here) {
             self.cache().drop_written(owner, path, collection.as_deref(), *whole);
         }
     }
@@ -70,16 +74,24 @@ impl Notices {
     }
 }
 
-/// The owners whose responses a write of another member changed. The profile is a member of a template *here*, a profile
-/// with a table of its own (`Some(None)`), or not there; the writer's may be another of these.
-fn owners<'a>(
-    written: &'a Written,
-    here: Option<Option<&'a ProfileName>>,
-) -> Vec<Option<&'a ProfileName>> {
-    match here {
-        Some(Some(member)) if written.shared => vec![None, Some(member)],
-        Some(owner) => vec![owner],
-        None => vec![(!written.shared).then_some(&written.profile)],
+/// What the profile of a write is in this gateway. In the writer's it may be another of these.
+#[derive(Clone, Copy, Debug)]
+enum Here {
+    /// It has a table of its own, and may share its data with others.
+    Table,
+    /// It is a member of a template.
+    Member,
+    /// It is not there now.
+    Absent,
+}
+
+/// The owners whose responses a write of another gateway changed.
+fn owners(written: &Written, here: Here) -> Vec<Option<&ProfileName>> {
+    let own = Some(&written.profile);
+    match (here, written.shared) {
+        (Here::Table, _) | (Here::Absent, true) => vec![None],
+        (Here::Member, true) => vec![None, own],
+        (Here::Member | Here::Absent, false) => vec![own],
     }
 }
 
@@ -136,15 +148,14 @@ mod tests {
             collection: None,
             whole: false,
         };
-        let (by_table, by_member) = (written(true), written(false));
-        let (table, member, absent) = (Some(None), Some(Some(&name)), None);
+        let (by_table, by_member, own) = (written(true), written(false), Some(&name));
         for (written, here, expected) in [
-            (&by_table, table, vec![None]),
-            (&by_table, member, vec![None, Some(&name)]),
-            (&by_table, absent, vec![None]),
-            (&by_member, table, vec![None]),
-            (&by_member, member, vec![Some(&name)]),
-            (&by_member, absent, vec![Some(&name)]),
+            (&by_table, Here::Table, vec![None]),
+            (&by_table, Here::Member, vec![None, own]),
+            (&by_table, Here::Absent, vec![None]),
+            (&by_member, Here::Table, vec![None]),
+            (&by_member, Here::Member, vec![own]),
+            (&by_member, Here::Absent, vec![own]),
         ] {
             assert_eq!(owners(written, here), expected, "{written:?} {here:?}");
         }

@@ -230,6 +230,20 @@ async fn a_gateway_without_a_fleet_knows_nothing_of_one() {
     assert!(!String::from_utf8_lossy(&page.body).contains("Fleet"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn another_fleet_needs_a_restart_and_any_other_reload_keeps_the_connection() {
+    let Some(store) = Store::valkey(&[]) else { return };
+    let pigello = pigello().await;
+    let gateway = Setup::new(&pigello).with(&at(&store)).start().await;
+    until_connected(&gateway).await;
+    let refused = gateway.reload(|text| text.replace("\"500ms\"", "\"1s\"")).await.unwrap_err();
+    assert!(refused.contains("fleet.store.reconnect"), "{refused}");
+    let other = |text: String| text.replace("\"1s\"", "\"500ms\"") + "[retry]\nattempts = 1\n";
+    gateway.reload(other).await.unwrap();
+    let fleet = until_connected(&gateway).await;
+    assert_eq!((&fleet["connections"], &fleet["hearing"]), (&1.into(), &true.into()));
+}
+
 /// What a check finds.
 async fn look(store: &Store, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
     let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
@@ -288,6 +302,13 @@ async fn check_online_tells_what_is_wrong_with_the_store() {
     assert!(told.contains("the fleet's store"), "its clock:\n{told}");
     until_connected(&gateway).await;
     assert_eq!(until_connected(&gateway).await["connections"], 1, "a check disturbs no member");
+    store.secret("key", "made-up");
+    let told = check().await;
+    assert!(
+        told.contains("does not hold keys of 32 bytes") && told.contains("openssl rand"),
+        "{told}"
+    );
+    store.secret("key", KEY);
     store.kill();
     let told = check().await;
     assert!(told.contains("the store cannot be reached"), "{told}");

@@ -22,7 +22,16 @@ const TENANT: &str = "/accounts/users/customer/tenant/list/";
 async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() {
     let pigello = pigello().await;
     let (address, _received) = collector().await;
-    let telemetry = format!("[telemetry]\notlp_endpoint = \"{address}\"\n");
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let telemetry = format!(
+        "[telemetry]\notlp_endpoint = \"{address}\"\n[fleet]\nname = \"test\"\nkey_file = \"{}\"\n\
+         [fleet.store]\nurl = \"unix:{}\"\n",
+        key.display(),
+        folder.path().join("away.sock").display()
+    );
     let gateway = Setup::new(&pigello).with(&telemetry).start().await;
     pigello.handle().fault(Fault::new().interrupt(Interruption::CloseUnanswered));
     assert_eq!(gateway.caller().get(TENANT).await.status, StatusCode::OK);

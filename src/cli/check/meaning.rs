@@ -303,6 +303,7 @@ fn cache(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
 fn fleet(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()> {
     let Some(fleet) = &settings.fleet else { return Ok(()) };
     page.section("Fleet")?;
+    page.line("name", &fleet.name)?;
     let addresses: Vec<_> = fleet.store.addresses().map(ToString::to_string).collect();
     match &fleet.store.service {
         Some(service) => page.line(

@@ -3,7 +3,7 @@
 use super::{Step, advice, machine::Clock};
 use crate::{
     error::Chain,
-    fleet::{self, Findings, StoreError},
+    fleet::{self, Findings, KeyError, StoreError},
 };
 
 /// The steps, if there is a fleet, and the store's clock.
@@ -66,7 +66,11 @@ fn remedy(error: &StoreError) -> Option<String> {
             "is `fleet.store.service` the name of `sentinel monitor NAME …`?".to_owned()
         }
         StoreError::Replica => "name the primary, or `sentinels` that know where it is".to_owned(),
-        StoreError::File(error) => return error.hint(),
+        StoreError::Key(KeyError::NoKey { .. }) => {
+            "`(umask 077; openssl rand -base64 32 > FILE)` makes one, which all members have"
+                .to_owned()
+        }
+        StoreError::File(error) | StoreError::Key(KeyError::File(error)) => return error.hint(),
         _ => return None,
     })
 }
