@@ -21,6 +21,8 @@
 
 mod changes;
 mod cursor;
+#[cfg(test)]
+mod day_tests;
 pub mod event;
 pub mod feed;
 mod history;
