@@ -1,7 +1,12 @@
 //! Notices of changes in Pigello: the event log, webhooks, and what they drop from memory.
 
 use std::{
-    collections::HashMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc,
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -511,6 +516,40 @@ async fn tokens_are_replaced_while_the_gateway_runs() {
     }
     assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NO_CONTENT, "both at once");
     assert_eq!(send(&gateway, OTHER, "[]").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_may_be_a_secret_that_kubernetes_mounts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // As the kubelet writes a version, and swaps it in.
+    let write = |version: &str, tokens: &str| {
+        let path = folder.path().join(version);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("tokens"), tokens).unwrap();
+        mode(&path.join("tokens"), 0o440);
+        mode(&path, 0o2755);
+        symlink(version, folder.path().join("..data_tmp")).unwrap();
+        fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
+    };
+    mode(folder.path(), 0o3777);
+    write("..2026_03_01", TOKEN);
+    let file = folder.path().join("tokens");
+    symlink("..data/tokens", &file).unwrap();
+    let webhook = format!(
+        "[notices.webhook]\nlistener = \"127.0.0.1:0\"\ntokens_file = \"{}\"\n",
+        file.display()
+    );
+    let (_, gateway) = start(&webhook).await;
+    assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NO_CONTENT);
+    assert_eq!(send(&gateway, OTHER, "[]").await, StatusCode::NOT_FOUND);
+    write("..2026_03_02", OTHER);
+    while send(&gateway, OTHER, "[]").await != StatusCode::NO_CONTENT {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test(flavor = "multi_thread")]
