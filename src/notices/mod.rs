@@ -35,7 +35,7 @@ mod stopped;
 pub mod tokens;
 pub mod webhook;
 
-pub use feed::{FeedStatus, Notices, SourceStatus};
+pub use feed::{FeedStatus, Notices, NoticesState, SourceStatus};
 pub use history::DroppedBy;
 pub use poller::poll;
 pub use settings::{EventLogChoice, Settings, Webhook};

@@ -432,7 +432,7 @@ fn a_log_that_is_forbidden_flushes_nothing_and_says_so() {
         scene.poll(0).await;
         let status = scene.read(&path(0), 0).await;
         assert!(status.contains("; hit") && !status.contains("coherent"), "{status}");
-        let status = &scene.notices.status()[0];
+        let status = scene.notices.status()[0].state;
         assert_eq!((status.stopped, status.complete_since), (Some(Stopped::Forbidden), None));
         scene.world.lock().log_works = Log::Works;
         scene.poll(0).await;

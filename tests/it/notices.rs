@@ -324,6 +324,26 @@ async fn the_members_of_a_template_have_an_event_log_each() {
         tokio::task::yield_now().await;
     }
     assert_ne!(read(names[1]).await.json()["first_name"], "Testa");
+    // The state of each, while `/status` has the worst of both.
+    changed.event_log(EventLogFaults { answer: LogAnswer::Forbidden, ..EventLogFaults::default() });
+    let notices = until_log_is(&gateway, "stopped").await;
+    assert_eq!((&notices["stopped"], &notices["profiles"]), (&json!("forbidden"), &json!(2)));
+    let profiles = gateway.admin().get("/profiles").await.json();
+    let [stopped, complete] = [0, 1].map(|at| &profiles["profiles"][at]["notices"]);
+    assert_eq!(
+        (&stopped["event_log"], &stopped["stopped"]),
+        (&json!("stopped"), &json!("forbidden"))
+    );
+    assert!(stopped["complete_since"].is_null() && stopped["lag_ms"].is_u64(), "{stopped}");
+    assert_eq!((&complete["event_log"], &complete["stopped"]), (&json!("complete"), &Value::Null));
+    assert!(complete["complete_since"].is_string() && complete["lag_ms"].is_null(), "{complete}");
+    for (name, told) in
+        [(names[0], "cannot be used: Pigello answers 403"), (names[1], "no notice was missed")]
+    {
+        let page = gateway.admin().get(&format!("/profiles/{name}")).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        assert!(page.contains(told), "{page}");
+    }
     let records = gateway.into_records().await;
     for name in names {
         let read = |record: &&Value| record["cause"] == "event_log" && record["profile"] == name;
