@@ -1,6 +1,10 @@
 //! Where the trails are: the options that say so, and what the configuration knows of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -72,7 +76,7 @@ impl Trails {
     pub fn at(directories: &[PathBuf]) -> Self {
         let operations = builtin_operations().collect();
         Self {
-            directories: directories.to_vec(),
+            directories: distinct(directories),
             callers: Vec::new(),
             operations,
             templates: Vec::new(),
@@ -109,7 +113,7 @@ impl Trails {
     #[must_use]
     pub(in crate::cli) fn or_at(mut self, directories: &[PathBuf]) -> Self {
         if !directories.is_empty() {
-            self.directories = directories.to_vec();
+            self.directories = distinct(directories);
         }
         self
     }
@@ -126,4 +130,13 @@ impl Trails {
     pub(super) fn one(&self) -> Result<&Path, AuditError> {
         Ok(self.directories()?.first().map_or(Path::new(""), PathBuf::as_path))
     }
+}
+
+/// Each directory once, however often and by whatever paths it is named: a shell's pattern may match a link to it, too.
+fn distinct(directories: &[PathBuf]) -> Vec<PathBuf> {
+    let mut known = BTreeSet::new();
+    let is_new = |directory: &&PathBuf| {
+        known.insert(fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf()))
+    };
+    directories.iter().filter(is_new).cloned().collect()
 }

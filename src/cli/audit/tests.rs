@@ -110,6 +110,18 @@ fn paths(home: &Path, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn a_trail_that_is_named_twice_counts_once() {
+    let (home, folder) = (trail(), tempfile::tempdir().unwrap());
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(home.path(), &link).unwrap();
+    let query = |directories: &[&Path]| run_on(directories, &["query", "--format", "json"], None);
+    let once = query(&[home.path()]).out;
+    assert_eq!(once.lines().count(), 3);
+    assert_eq!(query(&[home.path(), &home.path().join("."), &link]).out, once);
+    assert_eq!(query(&[home.path(), trail().path()]).out.lines().count(), 6);
+}
+
+#[test]
 fn every_condition_narrows_a_query() {
     let home = trail();
     let [get, list, odd] = &paths(home.path(), &[])[..] else { panic!("three calls") };
