@@ -136,7 +136,7 @@ impl Trails {
 fn distinct(directories: &[PathBuf]) -> Vec<PathBuf> {
     let mut known = BTreeSet::new();
     let is_new = |directory: &&PathBuf| {
-        known.insert(fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf()))
+        known.insert(fs::canonicalize(directory).unwrap_or_else(|_| (*directory).clone()))
     };
     directories.iter().filter(is_new).cloned().collect()
 }
