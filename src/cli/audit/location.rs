@@ -135,8 +135,6 @@ impl Trails {
 /// Each directory once, however often and by whatever paths it is named: a shell's pattern may match a link to it, too.
 fn distinct(directories: &[PathBuf]) -> Vec<PathBuf> {
     let mut known = BTreeSet::new();
-    let is_new = |directory: &&PathBuf| {
-        known.insert(fs::canonicalize(directory).unwrap_or_else(|_| (*directory).clone()))
-    };
-    directories.iter().filter(is_new).cloned().collect()
+    let place = |directory: &PathBuf| fs::canonicalize(directory).unwrap_or(directory.clone());
+    directories.iter().filter(|directory| known.insert(place(directory))).cloned().collect()
 }
