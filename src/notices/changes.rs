@@ -1,14 +1,11 @@
 //! What the events of one reading or webhook change together, in as few drops as it takes.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use uuid::Uuid;
 
-use super::{event::Event, feed::Feed, relations::Relations};
-use crate::proxy::cache::{Cache, Noticed};
+use super::{event::Event, relations::Relations};
+use crate::proxy::cache::{Affected, Cache, Noticed};
 
 /// The changes of some events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,14 +50,15 @@ impl Changes {
     }
 
     /// Drops from the cache what has changed, but for what is unclear.
-    pub(super) fn drop_from(&self, cache: &Cache, relations: &Relations, feeds: &[Arc<Feed>]) {
-        // An object is dropped for all profiles that share it at once.
-        let mut owners = HashSet::new();
-        for feed in feeds {
-            let drop = |what| feed.drop_noticed(cache, what);
-            if owners.insert(&feed.owner) {
-                self.objects.iter().for_each(|object| drop(Noticed::Object(*object)));
-            }
+    pub(super) fn drop_from<'a>(
+        &self,
+        cache: &Cache,
+        relations: &Relations,
+        profiles: impl Iterator<Item = Affected<'a>>,
+    ) {
+        self.objects.iter().for_each(|object| cache.drop_object(*object));
+        for profile in profiles {
+            let drop = |what| cache.drop_noticed(profile, what);
             for of_type in self.touched.union(&self.whole) {
                 let Some(related) = relations.of(of_type) else { continue };
                 related.collections.iter().for_each(|lists| drop(Noticed::Lists(lists)));

@@ -40,7 +40,7 @@ use crate::{
     audit::NoticesTaken,
     domain::{CanonicalTarget, Catalog, OperationMatch, ProfileName, RequestId},
     proxy::{
-        cache::{Cache, Noticed},
+        cache::{Affected, Cache, Noticed},
         profile::{Coherence, Profile},
     },
 };
@@ -71,7 +71,7 @@ pub type Recorder = Arc<dyn Fn(NoticesTaken) + Send + Sync>;
 pub(super) struct Feed {
     pub(super) profile: ProfileName,
     /// The profile, if its data is nobody else's ([`Partition::owner`](crate::proxy::profile::Partition::owner)).
-    pub(super) owner: Option<ProfileName>,
+    owner: Option<ProfileName>,
     table: ProfileName,
     totals: Arc<Totals>,
     pub(super) coherence: Arc<Coherence>,
@@ -325,7 +325,8 @@ impl Notices {
 
     fn drop_now(&self, profile: Option<&ProfileName>, changes: &Changes) {
         let feeds = self.feeds_of(profile);
-        changes.drop_from(&self.cache, &self.relations, &feeds);
+        let affected = feeds.iter().map(|feed| feed.affected());
+        changes.drop_from(&self.cache, &self.relations, affected);
     }
 
     /// Has changes dropped again. More than there is memory for are as unclear as those that do not say what
@@ -455,9 +456,8 @@ impl Notices {
 }
 
 impl Feed {
-    /// Drops what a notice is about.
-    pub(super) fn drop_noticed(&self, cache: &Cache, what: Noticed<'_>) {
-        cache.drop_noticed(self.owner.as_ref(), &self.profile, &self.coherence, what);
+    fn affected(&self) -> Affected<'_> {
+        Affected { profile: &self.profile, owner: self.owner.as_ref(), coherence: &self.coherence }
     }
 
     /// Drops everything, once a minute at most. In between, an event of the log makes everything from before
@@ -468,7 +468,7 @@ impl Feed {
         if state.all_dropped.is_none_or(|last| now.duration_since(last) >= ALL_EVERY) {
             state.all_dropped = Some(now);
             drop(state);
-            self.drop_noticed(cache, Noticed::Everything);
+            cache.drop_noticed(self.affected(), Noticed::Everything);
             tracing::warn!(
                 profile = %self.profile,
                 source = source.label(),

@@ -1,10 +1,7 @@
 //! Callers' own HTTP clients, at the edges where a server's manners decide: uploads that are refused
 //! early (RFC 9112 §9.6), and requests at the end of the idle time.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
 use crate::{
     clients::is_there,
@@ -29,9 +26,7 @@ impl Gateway {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(place.path("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(place.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        // Nobody reads the log, and each refusal of the mock may be a line.
-        let mut running =
-            Running::start_logging(&["serve", "--config", &place.config()], Stdio::null());
+        let mut running = Running::start(&["serve", "--config", &place.config()]);
         let tcp = running.address_of("tcp");
         let tls = running.address_of("tls").replace("127.0.0.1", "localhost");
         let admin = running.address_of("admin");

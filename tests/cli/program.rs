@@ -6,6 +6,7 @@ use std::{
     net::TcpStream,
     os::unix::net::UnixStream,
     process::{Child, Command, ExitStatus, Output, Stdio},
+    thread::{self, JoinHandle},
 };
 
 use pigello_mock::{EXAMPLE_SUBTENANT, MADE_UP_VALUES};
@@ -31,6 +32,8 @@ pub(crate) fn told(output: Output) -> (Option<i32>, String, String) {
 pub(crate) struct Running {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
+    /// Reads standard error, because a pipe that nobody reads fills up and stops the program.
+    errors: Option<JoinHandle<String>>,
 }
 
 impl Running {
@@ -38,7 +41,7 @@ impl Running {
         Self::start_logging(arguments, Stdio::piped())
     }
 
-    /// With standard error where it is wanted: a pipe that nobody reads fills up.
+    /// With standard error where it is wanted.
     pub(crate) fn start_logging(arguments: &[&str], log: Stdio) -> Self {
         Self::of(program().args(arguments).stderr(log))
     }
@@ -47,7 +50,14 @@ impl Running {
     pub(crate) fn of(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
+        let errors = child.stderr.take().map(|mut stderr| {
+            thread::spawn(move || {
+                let mut errors = String::new();
+                stderr.read_to_string(&mut errors).unwrap();
+                errors
+            })
+        });
+        Self { child, lines, errors }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -63,9 +73,12 @@ impl Running {
             }
             line.clear();
         }
-        let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        panic!("it ended without saying {text:?}: {errors}");
+        panic!("it ended without saying {text:?}: {}", self.errors());
+    }
+
+    /// What was on standard error until its end.
+    fn errors(&mut self) -> String {
+        self.errors.take().map(|errors| errors.join().unwrap()).unwrap_or_default()
     }
 
     /// The address that `mock-upstream` announces.
@@ -93,11 +106,7 @@ impl Running {
     /// Sends SIGTERM, and returns the exit code and what was on standard error.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         self.signal(Signal::TERM);
-        let mut errors = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            stderr.read_to_string(&mut errors).unwrap();
-        }
-        (self.child.wait().unwrap().code(), errors)
+        (self.child.wait().unwrap().code(), self.errors())
     }
 }
 
@@ -237,7 +246,7 @@ fn what_was_answered_is_on_a_synced_trail_after_a_kill() {
     let admin = gateway.address_of("admin");
     while !exchange(&admin, &get("/readyz")).starts_with("HTTP/1.1 200 ") {}
     let (answered, answers) = std::sync::mpsc::channel();
-    let caller = std::thread::spawn(move || {
+    let caller = thread::spawn(move || {
         let list = get("/accounts/users/customer/tenant/list/");
         while let Some(id) = id_of(&address, &list) {
             answered.send(id).unwrap();

@@ -36,11 +36,20 @@ struct CacheState {
     clock: Arc<dyn WallClock>,
 }
 
-/// What a notice drops.
+/// The profile that a notice is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Affected<'a> {
+    /// Its name.
+    pub profile: &'a ProfileName,
+    /// The same, if its data is nobody else's.
+    pub owner: Option<&'a ProfileName>,
+    /// What its notices mean for its responses.
+    pub coherence: &'a Coherence,
+}
+
+/// What a notice drops of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noticed<'a> {
-    /// The responses about an object, whatever their path and profile.
-    Object(Uuid),
     /// The lists of a collection.
     Lists(&'a str),
     /// The objects of a collection.
@@ -113,19 +122,21 @@ impl Cache {
         })
     }
 
+    /// Drops the responses about an object, whatever their path and profile. One that is in flight now is not stored
+    /// either.
+    pub fn drop_object(&self, id: Uuid) {
+        self.0.store.epochs.advance(None, EpochScope::Object(id));
+    }
+
     /// Drops what a notice of a profile is about. A response that is in flight now is not stored either.
-    pub fn drop_noticed(
-        &self,
-        owner: Option<&ProfileName>,
-        profile: &ProfileName,
-        coherence: &Coherence,
-        what: Noticed<'_>,
-    ) {
-        let advance = |scope| self.0.store.epochs.advance(owner, scope);
+    pub fn drop_noticed(&self, affected: Affected<'_>, what: Noticed<'_>) {
+        let Affected { profile, owner, coherence } = affected;
+        let epochs = &self.0.store.epochs;
         match what {
-            Noticed::Object(id) => advance(EpochScope::Object(id)),
-            Noticed::Lists(collection) => advance(EpochScope::ListsOf(profile, collection)),
-            Noticed::Objects(collection) => advance(EpochScope::Objects(collection)),
+            Noticed::Lists(collection) => {
+                epochs.advance(Some(profile), EpochScope::Lists(collection));
+            }
+            Noticed::Objects(collection) => epochs.advance(owner, EpochScope::Objects(collection)),
             Noticed::Rule(rule) => coherence.drop_rule(rule),
             Noticed::Everything => coherence.drop_all(),
         }

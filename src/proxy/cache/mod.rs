@@ -39,7 +39,7 @@ mod storage;
 mod wait;
 
 pub use eligibility::Bypass;
-pub use handle::{Cache, Noticed, SystemClock, WallClock};
+pub use handle::{Affected, Cache, Noticed, SystemClock, WallClock};
 pub use life::StoredLife;
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};

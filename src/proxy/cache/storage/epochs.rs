@@ -6,7 +6,7 @@
 //! sees a write, no response that was in flight outlives it, and a hit pays a few loads.
 //!
 //! A member of a template is a customer with data of its own (its `owner`), so its writes outdate its own responses
-//! alone, and those of other profiles leave it alone. The same holds for notices of its data.
+//! alone, and those of other profiles leave it alone.
 //!
 //! A counter has many keys, so a write may also invalidate a response that it did not change. That costs
 //! one fetch and is never wrong.
@@ -38,10 +38,9 @@ pub(in crate::proxy::cache) enum EpochScope<'a> {
     Objects(&'a str),
     /// The lists of a collection.
     Lists(&'a str),
-    /// The responses about an object, whatever their path.
+    /// The responses about an object, whatever their path. It is nobody's, because its UUID is unique in all of
+    /// Pigello.
     Object(Uuid),
-    /// The lists of a collection in one profile.
-    ListsOf(&'a ProfileName, &'a str),
 }
 
 /// Paths that a server may take for one path share a counter: in either case, with and without
@@ -52,10 +51,6 @@ impl Hash for EpochScope<'_> {
         let path = match self {
             Self::Path(path) | Self::Objects(path) | Self::Lists(path) => path,
             Self::Object(id) => return id.hash(state),
-            Self::ListsOf(profile, path) => {
-                profile.hash(state);
-                path
-            }
         };
         for byte in percent_decode_str(path) {
             state.write_u8(byte.to_ascii_lowercase());
@@ -92,20 +87,20 @@ impl Epochs {
 
     /// The stamp of a response that is about to be fetched.
     pub(in crate::proxy::cache) fn stamp(&self, subject: &Subject<'_>) -> EpochStamp {
-        let path = EpochScope::Path(subject.path);
-        let scopes = match subject.collection {
-            Some(collection) if subject.is_list => [
-                path,
-                EpochScope::Lists(collection),
-                EpochScope::ListsOf(subject.profile, collection),
-            ],
-            collection => [
-                path,
-                collection.map_or(path, EpochScope::Objects),
-                subject.object().map_or(path, EpochScope::Object),
-            ],
+        let slot = |scope| self.slot(subject.owner, scope);
+        let path = slot(EpochScope::Path(subject.path));
+        let slots = match subject.collection {
+            // Notices are about the lists of one profile.
+            Some(collection) if subject.is_list => {
+                let lists = EpochScope::Lists(collection);
+                [path, slot(lists), self.slot(Some(subject.profile), lists)]
+            }
+            collection => {
+                let object = subject.object().map(|id| self.slot(None, EpochScope::Object(id)));
+                let objects = collection.map(|collection| slot(EpochScope::Objects(collection)));
+                [path, objects.unwrap_or(path), object.unwrap_or(path)]
+            }
         };
-        let slots = scopes.map(|scope| self.slot(subject.owner, scope));
         EpochStamp(slots.map(|slot| (slot, self.read(slot))))
     }
 
@@ -193,7 +188,7 @@ mod tests {
         assert!(epochs.is_current(&neighbour));
         let list = |profile| of(profile, "/e/list/", true);
         let (of_mine, of_other) = (list(&mine), list(&other));
-        epochs.advance(None, EpochScope::ListsOf(&mine, "/e/"));
+        epochs.advance(Some(&mine), EpochScope::Lists("/e/"));
         assert!(!epochs.is_current(&of_mine) && epochs.is_current(&of_other));
     }
 
@@ -213,11 +208,12 @@ mod tests {
     #[test]
     fn a_write_of_an_owner_outdates_its_own_responses_alone() {
         let epochs = Epochs::new();
-        let (acme, nordic) = (ProfileName::new("acme"), ProfileName::new("nordic"));
+        let [acme, nordic, table] = ["acme", "nordic", "table"].map(ProfileName::new);
         let owners = [None, Some(&acme), Some(&nordic)];
         for (writer, _) in owners.iter().enumerate() {
             let stamps = owners.map(|owner| {
-                let (profile, path, collection) = (&acme, "/e/list/", Some("/e/"));
+                let profile = owner.unwrap_or(&table);
+                let (path, collection) = ("/e/list/", Some("/e/"));
                 epochs.stamp(&Subject { owner, profile, path, collection, is_list: true })
             });
             epochs.advance(owners[writer], EpochScope::Lists("/e/"));
