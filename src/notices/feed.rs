@@ -377,13 +377,14 @@ impl Notices {
     pub async fn keep_settling(self: Arc<Self>, ending: CancellationToken) {
         let settling = async {
             loop {
-                self.work.notified().await;
+                // At the start there may be some that were left when this was cancelled before, by a reload.
                 let mut has_more = true;
                 while has_more {
                     tokio::time::sleep(TICK).await;
                     has_more = self.settle();
                     self.record_taken();
                 }
+                self.work.notified().await;
             }
         };
         let _never: Option<()> = ending.run_until_cancelled(settling).await;
