@@ -101,6 +101,9 @@ EXTRAS = {
     "image": {"digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "registry"}],
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus", "app.kubernetes.io/name": "own"}}},
+    "notices": {"webhook": {
+        "port": 9444, "service": {"type": "LoadBalancer", "port": 8444, "annotations": {"a/b": "c"}},
+        "allowFrom": ["192.0.2.0/24", "2001:db8::/32"]}},
     "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     "audit": {"storageClass": "fast"},
     "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
@@ -125,8 +128,9 @@ BARE = {
     "serviceAccount": {"create": False},
     "replicas": {"min": 1, "max": 1},
 }
+WEBHOOK = {"notices": {"webhook": {"enabled": True}}}
 CHOICES = [
-    [{"mode": "shared"}, {"mode": "sidecar"}, {"mode": "sidecar"} | APPLICATION],
+    [{"mode": "shared"}, {"mode": "shared"} | WEBHOOK, {"mode": "sidecar"}, {"mode": "sidecar"} | APPLICATION],
     [{"source": source} for source in ("vault", "directory", "externalSecret")],
     [{}, {"metrics": {"tlsSecret": "metrics-tls"}}],
     [{}, EXTRAS],
@@ -149,6 +153,20 @@ for choice in itertools.product(*CHOICES):
     }.items():
         if (kind in kinds) != expected:
             wrong.append(f"helm {told}: {kind} is {'missing' if expected else 'there'}")
+    webhook = values.get("notices", {}).get("webhook", {})
+    opens = {
+        "a Service": any(manifest["metadata"]["name"].endswith("-webhook") for manifest in documents(text)),
+        "a port": any(port["name"] == "webhook" for pod in pods(text) for container in pod["containers"]
+                      for port in container.get("ports", [])),
+        "a way in": any({"port": "webhook"} in rule["ports"] for manifest in documents(text)
+                        if manifest["kind"] == "NetworkPolicy" for rule in manifest["spec"]["ingress"]),
+        "a note": "/hooks/TOKEN" in notes,
+    }
+    if "NetworkPolicy" not in kinds:
+        del opens["a way in"]
+    for what, there in opens.items():
+        if there != webhook.get("enabled", False):
+            wrong.append(f"helm {told}: {what} for webhooks is {'there' if there else 'missing'}")
     if ("helm -n pigello test" in notes) != ("helm.sh/hook: test" in text):
         wrong.append(f"helm {told}: the notes and the chart differ about `helm test`")
     for manifest in documents(text):
@@ -180,9 +198,13 @@ for choice in itertools.product(*CHOICES):
         spec["volumes"].append({"name": "gateway-audit", "emptyDir": {}})
         validate(f"notes {told}", yaml.safe_dump(
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}))
+    variables = frozenset(
+        (variable["name"], variable["value"]) for pod in [*pods(text), *([] if runs else [pod_of(notes)])]
+        for container in pod.get("initContainers", []) + pod.get("containers", [])
+        for variable in container.get("env", []) if variable["name"].startswith("PIGELLO_GATEWAY_"))
     for manifest in documents(text):
         if manifest["kind"] == "ConfigMap":
-            configurations[manifest["data"]["gateway.toml"]] = told
+            configurations[manifest["data"]["gateway.toml"], variables] = told
 
 # Strings that are something else in YAML without quotes. Whatever text a value has, it arrives as that text.
 PLAIN = "plain-text"
@@ -238,18 +260,24 @@ for bad in [
     {"replicas": {"min": 0}}, {"unknown": 1}, {"mode": "both"}, {"source": "sealed"}, {"tlsSecret": ""},
     {"image": {"digest": "sha256:0"}}, {"networkPolicy": {"from": []}}, {"audit": {"size": "5"}},
     {"fullnameOverride": "a b"}, {"podDisruptionBudget": {"maxUnavailable": "0%"}},
+    {"notices": {"webhook": {"allowFrom": ["192.0.2.1"]}}}, {"notices": {"webhook": {"port": 8443}}},
+    {"notices": {"webhook": {"tokensSecret": ""}}},
 ]:
     try:
         chart.validate_schema(bad)
         wrong.append(f"helm: the values {bad} should be refused")
     except helm_python.HelmValuesError:
         pass
-for bad in [{"replicas": {"min": 12}}, {"replicas": {"min": 3, "max": 2}}]:
+for bad, why in [
+    ({"replicas": {"min": 12}}, "more than replicas.max"),
+    ({"replicas": {"min": 3, "max": 2}}, "more than replicas.max"),
+    ({"mode": "sidecar"} | WEBHOOK, "notices.webhook needs mode: shared"),
+]:
     try:
         render(bad)
         wrong.append(f"helm: {bad} should be refused")
     except helm_python.HelmRenderError as error:
-        if "more than replicas.max" not in str(error):
+        if why not in str(error):
             wrong.append(f"helm: {bad}: {error}")
 for good in [
     {"resources": {"claims": [{"name": "fast"}]}}, {"podDisruptionBudget": {"maxUnavailable": "25%"}},
@@ -260,21 +288,22 @@ for good in [
     validate(f"helm {good}", render(good)[0])
 if 'storageClassName: ""' not in render({"audit": {"storageClass": "-"}})[0]:
     wrong.append("helm: the storage class `-` is not none")
-for values in [None, EXTRAS, BARE]:
+for values in [None, EXTRAS, BARE, WEBHOOK]:
     linted = helm_python.lint(chart_path, values, strict=True)
     # Of an icon that is missing lint says so, as information.
     found = [message for message in linted["messages"] if message["severity"] > 1]
     if linted["errors"] or found:
         wrong.append(f"helm lint: {linted}")
 
-# The gateway's own judgement of each sample.
+# The gateway's own judgement of each sample, with the variables that come over it.
 program = os.environ.get("PIGELLO_GATEWAY")
 if program:
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "gateway.toml"
-        for toml, told in configurations.items():
+        for (toml, variables), told in configurations.items():
             file.write_text(toml)
-            checked = subprocess.run([program, "check", "--config", file], capture_output=True, text=True)
+            checked = subprocess.run(
+                [program, "check", "--config", file], capture_output=True, text=True, env=os.environ | dict(variables))
             if checked.returncode or "warning" in checked.stderr:
                 wrong.append(f"helm {told}: {checked.stderr}")
 
@@ -287,6 +316,13 @@ HEADS = {
 #   kubectl create namespace pigello
 #   kubectl -n pigello apply -f gateway.yaml
 """,
+    "webhook": """\
+# The same as `shared`, with the event log and a listener for webhooks of Pigello. Besides `pigello-gateway-tls` it needs the
+# secrets `pigello-gateway-webhook-tls` (tls.crt, tls.key) and `pigello-gateway-webhook-tokens`:
+#   kubectl -n pigello create secret generic pigello-gateway-webhook-tokens --from-literal=tokens="$(openssl rand -hex 32)"
+# Pigello sends its webhooks to https://HOST/hooks/TOKEN, where HOST leads to the Service `pigello-gateway-webhook`.
+#   kubectl -n pigello apply -f gateway.yaml
+""",
     "sidecar": """\
 # An application with the gateway as a native sidecar (Kubernetes 1.29 or newer). It accepts calls before the
 # application starts and stops after it, so the application's first and last calls are served. `gateway.toml` below is
@@ -294,7 +330,12 @@ HEADS = {
 #   kubectl apply -f sidecar.yaml
 """,
 }
-for kind, (file, release) in {"shared": ("gateway", "pigello-gateway"), "sidecar": ("sidecar", "billing")}.items():
+RELEASES = {
+    "shared": ("gateway", "pigello-gateway"),
+    "webhook": ("gateway", "pigello-gateway"),
+    "sidecar": ("sidecar", "billing"),
+}
+for kind, (file, release) in RELEASES.items():
     folder = HERE / "kubernetes" / kind
     values = yaml.safe_load((folder / "values.yaml").read_text()) | {"check": {"enabled": False}}
     text = render(values, release)[0].replace("\n    app.kubernetes.io/managed-by: Helm", "")

@@ -29,9 +29,21 @@ pub struct Answer {
     pub id: Option<u128>,
     /// The set that the upstream saw when it made this answer: `a.17`.
     pub set: Option<String>,
-    /// Whether it came from the gateway's memory.
-    pub is_hit: bool,
+    /// `Cache-Status`.
+    pub cache: Option<HeaderValue>,
     pub body: Bytes,
+}
+
+impl Answer {
+    /// Whether it came from the gateway's memory.
+    pub fn is_hit(&self) -> bool {
+        self.cache_status().contains("; hit")
+    }
+
+    /// `Cache-Status`; empty if there is none.
+    pub fn cache_status(&self) -> &str {
+        self.cache.as_ref().and_then(|cache| cache.to_str().ok()).unwrap_or_default()
+    }
 }
 
 /// One caller, who keeps a connection as long as it can.
@@ -78,10 +90,9 @@ impl Caller {
         let id = id.and_then(|id| Uuid::parse_str(id).ok()).map(|id| id.as_u128());
         let set = response.headers().get("x-set").and_then(|set| set.to_str().ok());
         let (set, status) = (set.map(str::to_owned), response.status().as_u16());
-        let cache = response.headers().get("cache-status").map(HeaderValue::as_bytes);
-        let is_hit = cache.is_some_and(|cache| cache.windows(5).any(|word| word == b"; hit"));
+        let cache = response.headers().get("cache-status").cloned();
         let body = read(response.into_body()).await.map_err(|error| self.broken(error))?;
-        Ok(Answer { status, id, set, is_hit, body })
+        Ok(Answer { status, id, set, cache, body })
     }
 
     /// Makes a call and returns once the answer's head is there. Dropping the answer leaves it.

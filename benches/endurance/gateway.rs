@@ -103,9 +103,7 @@ impl Setup {
     fn bare(common: &Common, authority: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("endurance-").tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), authority).unwrap();
-        let (audit, tokens) = (folder.path().join("audit"), folder.path().join("tokens"));
-        fs::write(&tokens, format!("read {ADMIN_TOKEN}\n")).unwrap();
-        fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600)).unwrap();
+        let audit = folder.path().join("audit");
         let text = format!(
             "[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"tokens\"\n[telemetry]\nlog_level = \"warn\"\n\
              [audit]\ndirectory = \"{}\"\n",
@@ -114,6 +112,7 @@ impl Setup {
         let (program, keep) = (common.gateway.clone(), common.keep);
         let setup =
             Self { program, folder, text, variables: Vec::new(), keep, mounted: Vec::new() };
+        setup.write_secret("tokens", &format!("read {ADMIN_TOKEN}\n"));
         common.set.iter().fold(setup, |setup, (key, value)| setup.set(key, value))
     }
 
@@ -146,6 +145,13 @@ impl Setup {
     /// A file or folder of the gateway's.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Writes a file that nobody else may read.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// A folder with credentials, by mark.
@@ -307,16 +313,17 @@ fn launch(setup: &Setup, config: &Path) -> (Child, HashMap<String, SocketAddr>) 
         .spawn()
         .unwrap();
     let mut listening = HashMap::new();
+    let last = if setup.text.contains("[notices.webhook]") { "webhook" } else { "admin" };
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let value = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
         let (Some(name), Some(address)) = (value("listener="), value("address=")) else { continue };
         listening.insert(name.to_owned(), address.parse().unwrap());
-        if name == "admin" {
+        if name == last {
             break;
         }
     }
-    if !listening.contains_key("admin") {
+    if !listening.contains_key(last) {
         let log = fs::read_to_string(setup.folder.path().join("gateway.log")).unwrap();
         panic!("the gateway does not start: {log}");
     }

@@ -26,6 +26,7 @@ mod gateway;
 mod load;
 mod mix;
 mod network;
+mod noticed;
 mod procfs;
 mod report;
 mod trail;
@@ -36,6 +37,8 @@ mod vault_proxy;
 mod activations;
 mod disk;
 mod floods;
+mod forged;
+mod fresh;
 mod hostile;
 mod kill;
 mod million;
@@ -117,6 +120,10 @@ enum Scenario {
     Floods(floods::Options),
     /// All floods at once, from callers who may little or nothing, beside those who behave
     Hostile(hostile::Options),
+    /// Objects change while notices of it are lost, late and broken: no read is older than promised
+    Fresh(fresh::Options),
+    /// A flood of forged webhooks, and those who read
+    Forged(forged::Options),
     /// What a connection and a stored answer take of memory
     Sizing(sizing::Options),
 }
@@ -149,6 +156,8 @@ fn main() -> ExitCode {
             Scenario::Soak(options) => soak::run(&common, &options).await,
             Scenario::Floods(options) => floods::run(&common, &options).await,
             Scenario::Hostile(options) => hostile::run(&common, &options).await,
+            Scenario::Fresh(options) => fresh::run(&common, &options).await,
+            Scenario::Forged(options) => forged::run(&common, &options).await,
             Scenario::Sizing(options) => sizing::run(&common, &options).await,
         }
     });

@@ -200,7 +200,7 @@ impl Rig<'_> {
         tokio::time::sleep(SETTLED).await;
         let with_them = process.anonymous();
         let again = caller.get(&target(first)).await.unwrap();
-        assert!(again.is_hit, "what was fetched first is no longer stored");
+        assert!(again.is_hit(), "what was fetched first is no longer stored");
         each(before, with_them, self.options.answers)
     }
 }

@@ -121,7 +121,7 @@ impl Found {
     ) {
         self.tally.note(answer, due);
         let Ok(answer) = answer else { return };
-        self.from_memory += u64::from(answer.is_hit);
+        self.from_memory += u64::from(answer.is_hit());
         let set = answer.set.as_deref().unwrap_or_default();
         let (of, version) = set.split_once('.').unwrap_or_default();
         let body = format!("{{\"set\":\"{set}\"}}");

@@ -192,27 +192,29 @@ fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counters("notices_unreadable", unreadable)?;
     let refused = view.webhooks.iter().flat_map(|webhooks| webhooks.refused());
     sheet.counters("notices_refused", refused.map(|(why, count)| ([("reason", why)], count)))?;
-    let read = feeds.iter().filter(|feed| feed.event_log != "off");
+    let read = feeds.iter().filter(|feed| feed.state.event_log != "off");
     let profile = |feed: &FeedStatus| [("profile", feed.profile.clone())];
-    let complete = read.clone().map(|feed| (profile(feed), flag(feed.event_log == "complete")));
+    let complete =
+        read.clone().map(|feed| (profile(feed), flag(feed.state.event_log == "complete")));
     sheet.gauges("notices_coherent", complete)?;
     let stopped = read.clone().flat_map(|feed| {
         Stopped::ALL.map(|why| {
             let labels = [("profile", feed.profile.clone()), ("reason", why.label().to_owned())];
-            (labels, flag(feed.stopped == Some(why)))
+            (labels, flag(feed.state.stopped == Some(why)))
         })
     });
     sheet.gauges("notices_feed_stopped", stopped)?;
     let now = Timestamp::now().as_second();
     let ages = read.clone().filter_map(|feed| {
-        Some((profile(feed), seconds(now.saturating_sub(feed.last_read?.as_second()).max(0))))
+        Some((profile(feed), seconds(now.saturating_sub(feed.state.last_read?.as_second()).max(0))))
     });
     sheet.gauges("notices_feed_age_seconds", ages)?;
     let since = read
         .clone()
-        .filter_map(|feed| Some((profile(feed), seconds(feed.complete_since?.as_second()))));
+        .filter_map(|feed| Some((profile(feed), seconds(feed.state.complete_since?.as_second()))));
     sheet.gauges("notices_complete_since_timestamp_seconds", since)?;
-    let lags = feeds.iter().filter_map(|feed| Some((profile(feed), count(feed.lag_ms?) / 1000.0)));
+    let lags =
+        feeds.iter().filter_map(|feed| Some((profile(feed), count(feed.state.lag_ms?) / 1000.0)));
     sheet.gauges("notices_lag_seconds", lags)
 }
 

@@ -1,4 +1,4 @@
-//! `GET /profiles`: each profile with the state of its credentials and of its upstream, as JSON.
+//! `GET /profiles`: each profile with the state of its credentials, its upstream and its notices, as JSON.
 //!
 //! It has the profiles with tables of their own and the members of templates that are loaded now. What a source has
 //! beside them, nobody knows before a call.
@@ -12,7 +12,12 @@ use super::{
     GatewayView,
     trouble::{Judged, ProfileTrouble, judged},
 };
-use crate::{credentials::SetStatus, domain::ProfileName, proxy::profile::UpstreamHealth};
+use crate::{
+    credentials::SetStatus,
+    domain::ProfileName,
+    notices::{Notices, NoticesState},
+    proxy::profile::UpstreamHealth,
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct ProfileStates {
@@ -49,6 +54,9 @@ struct ProfileState {
     errors: u64,
     credentials: SetStatus,
     upstream: UpstreamStatus,
+    /// The notices of changes; absent if nothing brings any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notices: Option<NoticesState>,
 }
 
 /// What is known of the upstream of a profile.
@@ -79,7 +87,7 @@ impl UpstreamStatus {
 }
 
 impl ProfileState {
-    fn of(Judged { profile, troubles }: Judged) -> Self {
+    fn of(Judged { profile, troubles }: Judged, notices: &Notices) -> Self {
         Self {
             name: profile.name.to_string(),
             table: profile.table.to_string(),
@@ -88,6 +96,7 @@ impl ProfileState {
             errors: profile.calls.errors(),
             credentials: profile.manager.status(),
             upstream: UpstreamStatus::of(&profile.name, &profile.health),
+            notices: notices.state(&profile.name),
         }
     }
 }
@@ -115,6 +124,6 @@ pub(super) async fn states(State(view): State<Arc<GatewayView>>) -> Json<Profile
     let judged = judged(&view);
     Json(ProfileStates {
         templates: templates(&view, &judged),
-        profiles: judged.into_iter().map(ProfileState::of).collect(),
+        profiles: judged.into_iter().map(|it| ProfileState::of(it, &view.notices)).collect(),
     })
 }

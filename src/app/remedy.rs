@@ -31,10 +31,12 @@ impl StartError {
             ) => Some(source.remedy()),
             Self::Credentials(_) | Self::Vault(_) => None,
             Self::Tokens(_) => Some(
-                "`admin.token_file` is a file of mode 0600, no link, with lines `read TOKEN` or `operate TOKEN`",
+                "`admin.token_file` is a file of mode 0600, no link, or a Secret that Kubernetes mounts with \
+                 `defaultMode: 0440`, with lines `read TOKEN` or `operate TOKEN`",
             ),
             Self::HookTokens(_) => Some(
-                "`notices.webhook.tokens_file` is a file of mode 0600, no link, with lines `TOKEN` or `TOKEN PROFILE`",
+                "`notices.webhook.tokens_file` is a file of mode 0600, no link, or a Secret that Kubernetes mounts \
+                 with `defaultMode: 0440`, with lines `TOKEN` or `TOKEN PROFILE`",
             ),
             Self::Fleet(_) => Some(
                 "`fleet.key_file` is a file of mode 0600 with what `openssl rand -base64 32` prints, `password_file` one with \

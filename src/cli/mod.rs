@@ -34,6 +34,7 @@ use std::{
     process::ExitCode,
 };
 
+use anstream::AutoStream;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
@@ -156,11 +157,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 failure.log();
             } else if flush_log() {
                 // Standard error may be closed; the exit code remains.
-                drop(failure.report(&mut anstream::stderr()));
+                drop(report(&failure));
             }
             failure.exit_code()
         }
     }
+}
+
+/// Prints a failure in one write, because a thread that still runs may log.
+fn report(failure: &Failure) -> io::Result<()> {
+    let mut text = AutoStream::new(Vec::new(), AutoStream::choice(&io::stderr()));
+    failure.report(&mut text)?;
+    io::stderr().write_all(&text.into_inner())
 }
 
 /// Has the last lines of the log written, also after a panic.

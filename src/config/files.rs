@@ -58,7 +58,8 @@ pub enum FileRole {
     Secret,
     /// A file to read, which is not used if others can read it.
     Closed,
-    /// A file to read, which must be no link and closed to everybody but its owner.
+    /// A file to read, which must be no link and closed to everybody but its owner, or a Secret that Kubernetes
+    /// mounts.
     Private,
     /// A file that the gateway makes if it is not there, and that only the gateway should read.
     OwnSecret,

@@ -3,7 +3,8 @@
 //! A reading asks for what was created since the reading before it began, less an overlap: an event can become
 //! visible later than its `created_at` says. Both are times of Pigello's clock, from `Date`, because
 //! `created_at` is one. If `Date` runs ahead of this machine's monotonic clock, the latter counts: to ask for too
-//! much costs a few lines, to ask for too little loses events.
+//! much costs a few lines, to ask for too little loses events. If Pigello's clock is put back, what is written then
+//! can be from before the window ([`Cursor::was_put_back`]): such a reading is continued by no other.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -71,6 +72,18 @@ impl Cursor {
         let is_last = events == 0 || events < self.largest_page;
         self.largest_page = self.largest_page.max(events);
         is_last
+    }
+
+    /// Whether Pigello's clock, which says `date` in a reading that began at `began`, was put back since the
+    /// reading before. By up to half of the overlap it is no loss.
+    pub(super) fn was_put_back(&self, began: Instant, date: Timestamp) -> bool {
+        self.last.is_some_and(|last| {
+            // `Date` has whole seconds.
+            let most = (self.overlap / 2).saturating_add(Duration::from_secs(1));
+            let passed = signed(began.duration_since(last.ours));
+            let expected = last.theirs.saturating_add(passed).unwrap_or(Timestamp::MAX);
+            date < expected.saturating_sub(signed(most)).unwrap_or(Timestamp::MIN)
+        })
     }
 
     /// A reading that began at `began`, when Pigello's clock said `date`, is complete.
@@ -153,9 +166,20 @@ mod tests {
         advance(Duration::from_secs(5)).await;
         cursor.finish(Instant::now(), at(10));
         assert_eq!(cursor.begin(Instant::now(), at(0)).from, at(10 - 120));
-        // It is put back.
-        cursor.finish(Instant::now(), at(-600));
-        assert_eq!(cursor.begin(Instant::now(), at(0)).from, at(-600 - 120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_put_back_is_noticed() {
+        let mut cursor = Cursor::new(OVERLAP);
+        assert!(!cursor.was_put_back(Instant::now(), at(-600)), "nothing is known of it yet");
+        cursor.finish(Instant::now(), at(0));
+        for (passed, date, was_put_back) in
+            [(0, 0, false), (0, -61, false), (0, -62, true), (600, 600, false), (600, 538, true)]
+        {
+            let began = Instant::now() + Duration::from_secs(passed);
+            assert_eq!(cursor.was_put_back(began, at(date)), was_put_back, "{passed} {date}");
+            assert!(!cursor.was_put_back(began, at(date + 7200)), "it is put ahead");
+        }
     }
 
     #[tokio::test(start_paused = true)]

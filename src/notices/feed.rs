@@ -132,13 +132,23 @@ struct Again {
     changes: Changes,
 }
 
-/// The state of the notices of a profile, or of all members of a template.
+/// The notices of a `[profiles.…]` table: of one profile, or of all members of a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct FeedStatus {
-    /// The `[profiles.…]` table.
+    /// The table.
     pub profile: String,
     /// How many profiles it stands for: those of a template that are loaded.
     pub profiles: u64,
+    /// Their state, the worst of each.
+    #[serde(flatten)]
+    pub state: NoticesState,
+    /// The events that each source has brought.
+    pub sources: Vec<SourceStatus>,
+}
+
+/// The state of a profile's notices.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct NoticesState {
     /// What the event log is: `off`, `complete`, `incomplete` or `stopped`.
     pub event_log: &'static str,
     /// Why it is stopped.
@@ -153,8 +163,6 @@ pub struct FeedStatus {
     /// From the last change to its drop, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_ms: Option<u64>,
-    /// The events that each source has brought.
-    pub sources: Vec<SourceStatus>,
 }
 
 /// The events of one source.
@@ -168,22 +176,20 @@ pub struct SourceStatus {
     pub applied: u64,
 }
 
-impl FeedStatus {
+impl NoticesState {
     /// Of both, whatever is worse.
-    fn with(self, other: &Self) -> Self {
+    fn with(self, other: Self) -> Self {
         const WORST_FIRST: [&str; 4] = ["stopped", "incomplete", "complete", "off"];
         let worse =
             WORST_FIRST.into_iter().find(|it| [self.event_log, other.event_log].contains(it));
         let complete_since = self.complete_since.zip(other.complete_since);
         let last_read = self.last_read.zip(other.last_read);
         Self {
-            profiles: self.profiles.saturating_add(other.profiles),
             event_log: worse.unwrap_or(self.event_log),
             stopped: self.stopped.or(other.stopped),
             complete_since: complete_since.map(|(one, other)| one.max(other)),
             last_read: last_read.map(|(one, other)| one.min(other)),
             lag_ms: self.lag_ms.max(other.lag_ms),
-            ..self
         }
     }
 }
@@ -386,13 +392,14 @@ impl Notices {
     pub async fn keep_settling(self: Arc<Self>, ending: CancellationToken) {
         let settling = async {
             loop {
-                self.work.notified().await;
+                // At the start there may be some that were left when this was cancelled before, by a reload.
                 let mut has_more = true;
                 while has_more {
                     tokio::time::sleep(TICK).await;
                     has_more = self.settle();
                     self.record_taken();
                 }
+                self.work.notified().await;
             }
         };
         let _never: Option<()> = ending.run_until_cancelled(settling).await;
@@ -405,13 +412,17 @@ impl Notices {
 
     /// The state of the notices of each `[profiles.…]` table. Members of a template are one: the worst of each.
     pub fn status(&self) -> Vec<FeedStatus> {
-        let is_on = self.settings.event_log == EventLogChoice::Poll;
         let mut tables: BTreeMap<ProfileName, FeedStatus> = BTreeMap::new();
         for feed in self.feeds.read().values() {
-            let status = feed.status(is_on);
-            let known = tables.remove(&feed.table);
-            let status = known.map_or(status.clone(), |known| known.with(&status));
-            tables.insert(feed.table.clone(), status);
+            let state = feed.state(self.is_log_read());
+            if let Some(known) = tables.get_mut(&feed.table) {
+                known.profiles = known.profiles.saturating_add(1);
+                known.state = known.state.with(state);
+            } else {
+                let (profile, sources) = (feed.table.to_string(), Vec::new());
+                let status = FeedStatus { profile, profiles: 1, state, sources };
+                tables.insert(feed.table.clone(), status);
+            }
         }
         for (table, totals) in &*self.totals.lock() {
             if let Some(status) = tables.get_mut(table) {
@@ -427,6 +438,16 @@ impl Notices {
             }
         }
         tables.into_values().collect()
+    }
+
+    /// The state of the notices of one profile, a member of a template too; `None` if nothing brings any.
+    pub fn state(&self, profile: &ProfileName) -> Option<NoticesState> {
+        let is_on = self.is_log_read() || self.settings.webhook.is_some();
+        Some(self.feed(profile).filter(|_| is_on)?.state(self.is_log_read()))
+    }
+
+    fn is_log_read(&self) -> bool {
+        self.settings.event_log == EventLogChoice::Poll
     }
 
     /// The last events that dropped what is stored under a path, the newest first.
@@ -566,14 +587,12 @@ impl Feed {
         }
     }
 
-    fn status(&self, is_on: bool) -> FeedStatus {
+    fn state(&self, is_log_read: bool) -> NoticesState {
         let state = self.state.lock();
         let is_proved = self.coherence.is_proved();
-        FeedStatus {
-            profile: self.table.to_string(),
-            profiles: 1,
+        NoticesState {
             event_log: match state.stopped {
-                _ if !is_on => "off",
+                _ if !is_log_read => "off",
                 Some(_) => "stopped",
                 None if is_proved => "complete",
                 None => "incomplete",
@@ -582,7 +601,6 @@ impl Feed {
             complete_since: state.complete_since.filter(|_| is_proved),
             last_read: state.last_read,
             lag_ms: state.lag.and_then(|lag| u64::try_from(lag.as_millis()).ok()),
-            sources: Vec::new(),
         }
     }
 }

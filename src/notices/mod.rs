@@ -22,6 +22,8 @@
 
 mod changes;
 mod cursor;
+#[cfg(test)]
+mod day_tests;
 pub mod event;
 pub mod feed;
 mod heard;
@@ -36,7 +38,7 @@ mod told;
 pub mod tokens;
 pub mod webhook;
 
-pub use feed::{FeedStatus, Notices, SourceStatus};
+pub use feed::{FeedStatus, Notices, NoticesState, SourceStatus};
 pub use history::DroppedBy;
 pub use poller::poll;
 pub use settings::{EventLogChoice, Settings, Webhook};

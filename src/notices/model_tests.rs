@@ -2,7 +2,8 @@
 //! than the table in the manual says.
 //!
 //! Pigello answers reads from a copy that lags, its log shows events late, webhooks are lost, doubled and forged,
-//! answers are slow, and the log fails, is forbidden and comes back. Time is tokio's paused clock.
+//! answers are slow, the log fails, is forbidden and comes back, and Pigello's clock is put ahead and back. Time is
+//! tokio's paused clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,6 +51,9 @@ struct World {
     /// The most events of a page.
     page: usize,
     log_works: Log,
+    /// How far its clock is ahead, in milliseconds, and whether a reading has seen that.
+    ahead: i64,
+    is_clock_seen: bool,
 }
 
 struct Logged {
@@ -68,12 +72,20 @@ impl World {
     fn new() -> Self {
         let began = Instant::now();
         let values = (0..OBJECTS).map(|_| vec![(began, 0)]).collect();
-        Self { began, values, log: Vec::new(), page: 500, log_works: Log::Works }
+        Self {
+            began,
+            values,
+            log: Vec::new(),
+            page: 500,
+            log_works: Log::Works,
+            ahead: 0,
+            is_clock_seen: true,
+        }
     }
 
     fn time(&self) -> Timestamp {
         let millis = i64::try_from(self.began.elapsed().as_millis()).unwrap();
-        Timestamp::from_millisecond(2_000_000_000_000 + millis).unwrap()
+        Timestamp::from_millisecond(2_000_000_000_000 + millis + self.ahead).unwrap()
     }
 
     fn write(&mut self, object: usize, delay: u64) {
@@ -122,6 +134,8 @@ struct Scene {
     bench: Bench,
     notices: Arc<Notices>,
     feed: Arc<Feed>,
+    /// Ends the second drops, as a reload does.
+    reload: CancellationToken,
 }
 
 impl Scene {
@@ -174,8 +188,9 @@ impl Scene {
             }
             .boxed()
         });
-        tokio::spawn(Arc::clone(&notices).keep_settling(CancellationToken::new()));
-        Self { world, next, bench, notices, feed }
+        let reload = CancellationToken::new();
+        tokio::spawn(Arc::clone(&notices).keep_settling(reload.clone()));
+        Self { world, next, bench, notices, feed, reload }
     }
 
     /// Reads a target; what it shows is no older than the table says.
@@ -223,7 +238,8 @@ struct ModelLog {
 impl EventLog for ModelLog {
     async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
         let answer = {
-            let world = self.world.lock();
+            let mut world = self.world.lock();
+            world.is_clock_seen |= world.log_works == Log::Works;
             let now = Instant::now();
             let mut events: Vec<_> = world
                 .log
@@ -284,6 +300,10 @@ enum Step {
         of_type: bool,
     },
     LogIs(Log),
+    /// Pigello's clock is put ahead or back.
+    ClockIs {
+        ahead: i64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -306,6 +326,7 @@ fn step() -> impl Strategy<Value = Step> {
             1 => Just(Log::Fails),
             1 => Just(Log::Forbidden),
         ].prop_map(Step::LogIs),
+        1 => (-20_000..20_000_i64).prop_map(|ahead| Step::ClockIs { ahead }),
     ]
 }
 
@@ -363,6 +384,14 @@ async fn play(page: usize, steps: Vec<Step>) {
                 scene.notices.take_webhook(None, &[event]);
             }
             Step::LogIs(log) => scene.world.lock().log_works = log,
+            // What is written while the clock is back, and ahead again before a reading, has an event that is
+            // older than the readings overlap. Nobody can know of it.
+            Step::ClockIs { ahead } => {
+                let mut world = scene.world.lock();
+                if std::mem::take(&mut world.is_clock_seen) {
+                    world.ahead = ahead;
+                }
+            }
         }
     }
 }
@@ -432,7 +461,7 @@ fn a_log_that_is_forbidden_flushes_nothing_and_says_so() {
         scene.poll(0).await;
         let status = scene.read(&path(0), 0).await;
         assert!(status.contains("; hit") && !status.contains("coherent"), "{status}");
-        let status = &scene.notices.status()[0];
+        let status = scene.notices.status()[0].state;
         assert_eq!((status.stopped, status.complete_since), (Some(Stopped::Forbidden), None));
         scene.world.lock().log_works = Log::Works;
         scene.poll(0).await;
@@ -454,6 +483,48 @@ fn an_object_is_dropped_again_for_a_copy_that_was_behind() {
         assert!(scene.read(&path(0), 0).await.contains("fwd=miss"), "dropped a second time");
         sleep(SETTLE + TICKS).await;
         assert!(!scene.read(&path(0), 0).await.contains("fwd=miss"), "and not a third time");
+    });
+}
+
+#[test]
+fn what_is_written_after_the_clock_was_put_back_is_not_missed() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.read(&path(0), 0).await;
+        scene.world.lock().log_works = Log::Fails;
+        sleep(INTERVAL).await;
+        scene.poll(0).await;
+        {
+            let mut world = scene.world.lock();
+            world.ahead = -20_000;
+            world.write(0, 0);
+        }
+        // Longer than the readings overlap, so that no window will begin before the write.
+        sleep(Duration::from_secs(10)).await;
+        scene.world.lock().log_works = Log::Works;
+        for _ in 0..10 {
+            scene.poll(0).await;
+            scene.read(&path(0), 0).await;
+            sleep(INTERVAL).await;
+        }
+    });
+}
+
+#[test]
+fn a_reload_forgets_no_second_drop() {
+    run(async {
+        let scene = Scene::new();
+        scene.poll(0).await;
+        scene.world.lock().write(0, 0);
+        scene.poll(0).await;
+        scene.read(&path(0), COPY_LAG).await;
+        sleep(TICKS).await;
+        scene.reload.cancel();
+        tokio::spawn(Arc::clone(&scene.notices).keep_settling(CancellationToken::new()));
+        // Nothing else happens that would wake it.
+        sleep(SETTLE + TICKS).await;
+        assert!(scene.read(&path(0), 0).await.contains("fwd=miss"), "dropped a second time");
     });
 }
 

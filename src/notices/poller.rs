@@ -53,8 +53,8 @@ pub(super) struct Page {
 pub(super) enum Setback {
     /// It failed. The next one may not.
     Failed,
-    /// More has happened than is read at once.
-    Behind,
+    /// The chain cannot be continued: more has happened than is read at once, or Pigello's clock was put back.
+    Lost,
     /// The log cannot be used.
     Stopped(Stopped),
 }
@@ -90,7 +90,7 @@ impl<L: EventLog> Poller<L> {
     pub(super) async fn turn(&self) -> Duration {
         match self.read().await {
             Ok(()) | Err(Setback::Failed) => {}
-            Err(Setback::Behind) => self.feed.cursor.lock().await.lose(),
+            Err(Setback::Lost) => self.feed.cursor.lock().await.lose(),
             Err(Setback::Stopped(why)) => {
                 self.feed.cursor.lock().await.lose();
                 self.feed.coherence.restart();
@@ -119,6 +119,10 @@ impl<L: EventLog> Poller<L> {
             events.retain(|event| cursor.is_new(event));
             let id = page.request_id;
             self.notices.take_events(&self.feed, received, &events, page.date, id);
+            if window.continues && cursor.was_put_back(began, first_date) {
+                tracing::warn!(profile = %self.feed.profile, "Pigello's clock was put back");
+                return Err(Setback::Lost);
+            }
             // The first reading of a chain has nothing to catch up with: it is there for the time.
             if cursor.is_last_page(received) || !window.continues {
                 cursor.finish(began, first_date);
@@ -129,7 +133,7 @@ impl<L: EventLog> Poller<L> {
                 return Ok(());
             }
         }
-        Err(Setback::Behind)
+        Err(Setback::Lost)
     }
 }
 
@@ -198,7 +202,7 @@ pub fn try_answer(
     match judged {
         Ok(events) => Some(Ok(events)),
         Err(Setback::Stopped(why)) => Some(Err(why)),
-        Err(Setback::Failed | Setback::Behind) => None,
+        Err(Setback::Failed | Setback::Lost) => None,
     }
 }
 

@@ -67,9 +67,10 @@ pub struct Webhook {
     /// Its private key, a PEM file.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub private_key: Option<PathBuf>,
-    /// A file with a token a line, which only the gateway's user may read. A webhook's path is `/hooks/TOKEN`.
-    /// A profile's name after a token limits it to that profile. While a token is being replaced, both stand
-    /// there. The file is read again when it changes.
+    /// A file with a token a line: of mode 0600 and no link, or a Secret that Kubernetes mounts with
+    /// `defaultMode: 0440`. A webhook's path is `/hooks/TOKEN`. A profile's name after a token limits it to
+    /// that profile. While a token is being replaced, both stand there. The file is read again when it
+    /// changes.
     #[schemars(with = "Text<PathBuf>")]
     pub tokens_file: PathBuf,
     /// The networks that webhooks may come from; all if there is none.

@@ -37,7 +37,7 @@ impl Audience {
 }
 
 impl HookTokens {
-    /// Reads the file. It must be no link, and closed to everybody but its owner.
+    /// Reads the file, which must be private ([`open_private`]).
     pub fn read(path: &Path) -> Result<Self, HookTokensError> {
         let unreadable = |source| HookTokensError::Unreadable { path: path.to_owned(), source };
         let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));

@@ -7,7 +7,8 @@
 //! a Secret that Kubernetes mounts). On a read-only mount (a `ConfigMap` of Kubernetes) nobody writes.
 //!
 //! A file that the operator names may be a link, as Kubernetes (`..data`) and certificate tools make them:
-//! its target is judged, and the folders of both. In the gateway's own folders no link is followed.
+//! its target is judged, and the folders of both. One that must be private ([`open_private`]) may be a link only in
+//! a volume of Kubernetes. In the gateway's own folders no link is followed.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -92,11 +93,16 @@ impl NoRegularFile {
 }
 
 /// Opens a secret that the operator wrote for the gateway: a file, no link, of mode 0600 or less.
+///
+/// A Secret that Kubernetes mounts belongs to root and is a link. It is opened if only groups of this process may
+/// read it besides: `defaultMode: 0440`, and the pod's `fsGroup`.
 pub fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let failed = |source| PrivateFileError::Unreadable { path: path.to_owned(), source };
     keep_writers_out(path)?;
-    let file = OpenOptions::new().read(true).custom_flags(no_follow() | no_wait()).open(path);
-    let file = file.map_err(|source| match fs::symlink_metadata(path) {
+    let mounted = in_kubernetes_volume(path);
+    let itself = mounted.as_deref().unwrap_or(path);
+    let file = OpenOptions::new().read(true).custom_flags(no_follow() | no_wait()).open(itself);
+    let file = file.map_err(|source| match fs::symlink_metadata(itself) {
         Ok(metadata) if metadata.is_symlink() => PrivateFileError::NoFile { path: path.to_owned() },
         _ => failed(source),
     })?;
@@ -104,7 +110,11 @@ pub fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     if !metadata.is_file() {
         return Err(PrivateFileError::NoFile { path: path.to_owned() });
     }
-    if metadata.mode() & OF_OTHERS != 0 {
+    let others_read = match mounted {
+        Some(_) => Groups::own().may(&metadata, READ),
+        None => metadata.mode() & OF_OTHERS != 0,
+    };
+    if others_read {
         let mode = metadata.mode() & MODE;
         return Err(ReadableByOthers { path: path.to_owned(), mode }.into());
     }
@@ -117,6 +127,16 @@ pub fn read_closed(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> 
     keep_readers_out(path)?;
     let unreadable = |source| PrivateFileError::Unreadable { path: path.to_owned(), source };
     read_named(path).map(Zeroizing::new).map_err(unreadable)
+}
+
+/// The file that a name in a mounted volume of Kubernetes stands for. The name is a link into `..data`, and that is one
+/// to a folder beside it, so that the kubelet can swap all files at once.
+fn in_kubernetes_volume(path: &Path) -> Option<PathBuf> {
+    let (volume, name) = (path.parent()?, path.file_name()?);
+    let is_link = fs::read_link(path).is_ok_and(|target| target == Path::new(DATA).join(name));
+    let version = fs::read_link(volume.join(DATA)).ok().filter(|_| is_link)?;
+    let is_beside = version.file_name() == Some(version.as_os_str());
+    is_beside.then(|| volume.join(version).join(name))
 }
 
 /// Options that open a file of the gateway's own folder for reading and writing, with mode 0600 if it is
@@ -310,9 +330,12 @@ pub struct ReadableByOthers {
 }
 
 impl ReadableByOthers {
-    /// The remedy: a command.
+    /// The remedy: a command, or the mode of a Secret that Kubernetes mounts.
     pub fn hint(&self) -> String {
-        format!("chmod 600 {}", self.path.display())
+        match in_kubernetes_volume(&self.path) {
+            Some(_) => "mount the Secret with `defaultMode: 0440`".to_owned(),
+            None => format!("chmod 600 {}", self.path.display()),
+        }
     }
 }
 
@@ -354,6 +377,8 @@ impl PrivateFileError {
     }
 }
 
+/// The link to the newest version of a volume, in Kubernetes.
+const DATA: &str = "..data";
 /// The permissions in a mode.
 const MODE: u32 = 0o7777;
 const STICKY: u32 = 0o1000;
@@ -462,6 +487,79 @@ mod tests {
         }
         set(folder.path(), 0o777);
         assert!(matches!(open_private(&path), Err(PrivateFileError::Writable(_))));
+    }
+
+    /// A volume as the kubelet makes it, and the file of a secret in it.
+    fn volume(secret: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let mount = open_folder();
+        set(mount.path(), 0o3777);
+        let version = mount.path().join("..2026_03_01_08_00_00.1234567890");
+        fs::create_dir(&version).unwrap();
+        set(&version, 0o2755);
+        let target = file(&version, secret, mode);
+        symlink(version.file_name().unwrap(), mount.path().join("..data")).unwrap();
+        symlink(Path::new("..data").join(secret), mount.path().join(secret)).unwrap();
+        (mount, target)
+    }
+
+    #[test]
+    fn a_private_file_may_be_a_secret_that_kubernetes_mounts() {
+        for (mode, opens) in [
+            (0o400, true),
+            (0o440, true),
+            (0o600, true),
+            (0o640, true),
+            (0o444, false),
+            (0o644, false),
+            (0o442, false),
+        ] {
+            let (mount, target) = volume("tokens", mode);
+            let named = mount.path().join("tokens");
+            assert_eq!(open_private(&named).is_ok(), opens, "{mode:o}");
+            // The kubelet swaps the version.
+            let next = mount.path().join("..2026_03_02_08_00_00.1234567890");
+            fs::create_dir(&next).unwrap();
+            fs::rename(&target, next.join("tokens")).unwrap();
+            symlink(next.file_name().unwrap(), mount.path().join("..data_tmp")).unwrap();
+            fs::rename(mount.path().join("..data_tmp"), mount.path().join("..data")).unwrap();
+            assert_eq!(open_private(&named).is_ok(), opens, "{mode:o}");
+        }
+        let (mount, target) = volume("tokens", 0o440);
+        if chown(&target, Some(4242), Some(4343)).is_ok() {
+            let error = open_private(&mount.path().join("tokens")).unwrap_err();
+            assert_eq!(error.hint().unwrap(), "mount the Secret with `defaultMode: 0440`");
+        }
+    }
+
+    #[test]
+    fn no_other_link_is_taken_for_a_volume_of_kubernetes() {
+        let no_file = |path: &Path| {
+            let error = open_private(path).unwrap_err();
+            assert!(matches!(error, PrivateFileError::NoFile { .. }), "{error}");
+        };
+        // Another name, out of the volume, and a version that is elsewhere.
+        let (mount, target) = volume("tokens", 0o600);
+        let path = |name: &str| mount.path().join(name);
+        symlink("..data/tokens", path("other")).unwrap();
+        symlink(path("..data/tokens"), path("absolute")).unwrap();
+        symlink(&target, path("direct")).unwrap();
+        ["other", "absolute", "direct"].map(path).iter().for_each(|link| no_file(link));
+        for elsewhere in
+            [target.parent().unwrap(), &Path::new(".").join("..2026_03_01_08_00_00.1234567890")]
+        {
+            fs::remove_file(path("..data")).unwrap();
+            symlink(elsewhere, path("..data")).unwrap();
+            no_file(&path("tokens"));
+        }
+        // The file in the version is a link itself.
+        let (mount, target) = volume("tokens", 0o600);
+        fs::rename(&target, mount.path().join("moved")).unwrap();
+        symlink("../moved", &target).unwrap();
+        no_file(&mount.path().join("tokens"));
+        // One that is not there is no link either.
+        fs::remove_file(&target).unwrap();
+        let error = open_private(&mount.path().join("tokens")).unwrap_err();
+        assert!(matches!(error, PrivateFileError::Unreadable { .. }), "{error}");
     }
 
     #[test]

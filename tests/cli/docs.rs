@@ -197,6 +197,7 @@ fn the_configuration_in_every_recipe_loads() {
         "deploy/debian/gateway.toml",
         "deploy/kubernetes/sidecar/gateway.toml",
         "deploy/kubernetes/shared/gateway.toml",
+        "deploy/kubernetes/webhook/gateway.toml",
     ] {
         let loaded = config::load(&[root().join(file)], std::iter::empty());
         let loaded = loaded.and_then(config::Loaded::for_serving);
@@ -220,6 +221,7 @@ fn a_manifest_holds_the_configuration_beside_it() {
     for (manifest, file) in [
         ("deploy/kubernetes/sidecar/sidecar.yaml", "deploy/kubernetes/sidecar/gateway.toml"),
         ("deploy/kubernetes/shared/gateway.yaml", "deploy/kubernetes/shared/gateway.toml"),
+        ("deploy/kubernetes/webhook/gateway.yaml", "deploy/kubernetes/webhook/gateway.toml"),
     ] {
         let text = |file| fs::read_to_string(root().join(file)).unwrap();
         let configuration = text(file);
@@ -268,6 +270,10 @@ fn recipes_name_this_version() {
         ),
         (
             "deploy/kubernetes/shared/gateway.yaml",
+            format!("image: \"pigello-gateway:{version}\"\n"),
+        ),
+        (
+            "deploy/kubernetes/webhook/gateway.yaml",
             format!("image: \"pigello-gateway:{version}\"\n"),
         ),
         ("deploy/helm/pigello-gateway/Chart.yaml", format!("appVersion: {version}\n")),

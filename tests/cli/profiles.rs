@@ -286,6 +286,31 @@ fn profiles_are_listed_with_what_leads_to_them_and_how_they_are() {
 }
 
 #[test]
+fn a_profile_is_shown_with_how_far_its_notices_are_complete() {
+    for (notices, told, state) in [
+        ("event_log = \"poll\"", "event log complete since 20", "complete"),
+        (
+            "event_log = \"poll\"\npath = \"/common/nowhere/\"",
+            "event log stopped: missing",
+            "stopped",
+        ),
+    ] {
+        let source =
+            "source = \"sealed\"\nfile = \"customers.sealed\"\nkey_file = \"customers.key\"\n";
+        let customers = Customers::sealed().imported();
+        customers.configure(source, "", &format!("[notices]\n{notices}\ninterval = \"1s\"\n"));
+        let gateway = customers.serve();
+        assert!(customers.call("customer-0001").starts_with("HTTP/1.1 200 "));
+        while !customers.works(&["profiles", "show", "customer-0001"], &[]).contains(told) {}
+        let listed = customers.works(&["profiles", "list"], &[]);
+        assert!(listed.contains(told), "{listed}");
+        let listed = customers.json(&["profiles", "list"], &[]);
+        assert_eq!(listed["tables"][0]["members"][0]["state"]["notices"]["event_log"], state);
+        assert_eq!(gateway.end().0, Some(0));
+    }
+}
+
+#[test]
 fn the_members_of_a_directory_are_its_folders() {
     let customers =
         Customers::with("source = \"directory\"\npath = \"sets/{profile}/values\"\n", "");

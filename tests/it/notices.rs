@@ -1,7 +1,12 @@
 //! Notices of changes in Pigello: the event log, webhooks, and what they drop from memory.
 
 use std::{
-    collections::HashMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc,
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -319,6 +324,26 @@ async fn the_members_of_a_template_have_an_event_log_each() {
         tokio::task::yield_now().await;
     }
     assert_ne!(read(names[1]).await.json()["first_name"], "Testa");
+    // The state of each, while `/status` has the worst of both.
+    changed.event_log(EventLogFaults { answer: LogAnswer::Forbidden, ..EventLogFaults::default() });
+    let notices = until_log_is(&gateway, "stopped").await;
+    assert_eq!((&notices["stopped"], &notices["profiles"]), (&json!("forbidden"), &json!(2)));
+    let profiles = gateway.admin().get("/profiles").await.json();
+    let [stopped, complete] = [0, 1].map(|at| &profiles["profiles"][at]["notices"]);
+    assert_eq!(
+        (&stopped["event_log"], &stopped["stopped"]),
+        (&json!("stopped"), &json!("forbidden"))
+    );
+    assert!(stopped["complete_since"].is_null() && stopped["lag_ms"].is_u64(), "{stopped}");
+    assert_eq!((&complete["event_log"], &complete["stopped"]), (&json!("complete"), &Value::Null));
+    assert!(complete["complete_since"].is_string() && complete["lag_ms"].is_null(), "{complete}");
+    for (name, told) in
+        [(names[0], "cannot be used: Pigello answers 403"), (names[1], "no notice was missed")]
+    {
+        let page = gateway.admin().get(&format!("/profiles/{name}")).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        assert!(page.contains(told), "{page}");
+    }
     let records = gateway.into_records().await;
     for name in names {
         let read = |record: &&Value| record["cause"] == "event_log" && record["profile"] == name;
@@ -511,6 +536,40 @@ async fn tokens_are_replaced_while_the_gateway_runs() {
     }
     assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NO_CONTENT, "both at once");
     assert_eq!(send(&gateway, OTHER, "[]").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_may_be_a_secret_that_kubernetes_mounts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // As the kubelet writes a version, and swaps it in.
+    let write = |version: &str, tokens: &str| {
+        let path = folder.path().join(version);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("tokens"), tokens).unwrap();
+        mode(&path.join("tokens"), 0o440);
+        mode(&path, 0o2755);
+        symlink(version, folder.path().join("..data_tmp")).unwrap();
+        fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
+    };
+    mode(folder.path(), 0o3777);
+    write("..2026_03_01", TOKEN);
+    let file = folder.path().join("tokens");
+    symlink("..data/tokens", &file).unwrap();
+    let webhook = format!(
+        "[notices.webhook]\nlistener = \"127.0.0.1:0\"\ntokens_file = \"{}\"\n",
+        file.display()
+    );
+    let (_, gateway) = start(&webhook).await;
+    assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NO_CONTENT);
+    assert_eq!(send(&gateway, OTHER, "[]").await, StatusCode::NOT_FOUND);
+    write("..2026_03_02", OTHER);
+    while send(&gateway, OTHER, "[]").await != StatusCode::NO_CONTENT {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&gateway, TOKEN, "[]").await, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,4 +75,4 @@ pub use objects::EXAMPLE_SUBTENANT;
 pub use options::Options;
 pub use recording::RecordedRequest;
 pub use webhooks::{Webhook, WebhookCounts, WebhookError, WebhookFaults};
-pub use world::{EventLogFaults, LogAnswer};
+pub use world::{Change, EventLogFaults, LogAnswer};

@@ -21,7 +21,7 @@ use crate::{
 pub struct Tokens(Vec<(TokenDigest, Role)>);
 
 impl Tokens {
-    /// Reads the file. It must be no link, and closed to everybody but its owner.
+    /// Reads the file, which must be private ([`open_private`]).
     pub fn read(path: &Path) -> Result<Self, TokensError> {
         let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);

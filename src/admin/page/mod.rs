@@ -82,7 +82,8 @@ struct PageData<'a> {
 impl PageData<'_> {
     /// Whether notices come from anywhere.
     fn has_notices(&self) -> bool {
-        self.view.webhooks.is_some() || self.notices.iter().any(|feed| feed.event_log != "off")
+        self.view.webhooks.is_some()
+            || self.notices.iter().any(|feed| feed.state.event_log != "off")
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     audit::Verdict,
     credentials::{SetState, SetStatus},
     fleet::FleetStatus,
+    notices::NoticesState,
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
     proxy::profile::CircuitBreakerState,
 };
@@ -155,14 +156,7 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
         @for feed in &data.notices {
             h3 { (feed.profile) }
             dl {
-                (item("Event log", match (feed.event_log, feed.stopped) {
-                    ("off", _) => html! { "not read" },
-                    (_, Some(why)) => mark("bad", &format!("cannot be used: {}", why.in_words())),
-                    ("complete", None) => mark("ok", "no notice was missed"),
-                    _ => mark("look", "not proved to be complete: answers live for `ttl`"),
-                }))
-                @if let Some(since) = feed.complete_since { (item("Complete since", moment(since))) }
-                @if let Some(read) = feed.last_read { (item("Last read", moment(read))) }
+                (of_notices(feed.state))
                 @for source in feed.sources.iter().filter(|source| source.received > 0) {
                     @let name = match source.source {
                         "webhook" => "From webhooks",
@@ -172,9 +166,6 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
                     (item(name, html! {
                         (many(source.received, "event")) ", " (thousands(source.applied)) " of them new"
                     }))
-                }
-                @if let Some(lag) = feed.lag_ms {
-                    (item("Behind a change", took(Some(Duration::from_millis(lag)))))
                 }
             }
         }
@@ -200,6 +191,23 @@ pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
             @if let (false, Some(error)) = (fleet.connected, &fleet.last_error) {
                 (item("Reason", html! { (error) }))
             }
+        }
+    }
+}
+
+/// The state of notices, as items of a list.
+pub(super) fn of_notices(state: NoticesState) -> Markup {
+    html! {
+        (item("Event log", match (state.event_log, state.stopped) {
+            ("off", _) => html! { "not read" },
+            (_, Some(why)) => mark("bad", &format!("cannot be used: {}", why.in_words())),
+            ("complete", None) => mark("ok", "no notice was missed"),
+            _ => mark("look", "not proved to be complete: answers live for `ttl`"),
+        }))
+        @if let Some(since) = state.complete_since { (item("Complete since", moment(since))) }
+        @if let Some(read) = state.last_read { (item("Log last read", moment(read))) }
+        @if let Some(lag) = state.lag_ms {
+            (item("Behind a change", took(Some(Duration::from_millis(lag)))))
         }
     }
 }

@@ -116,7 +116,7 @@ fn configuration(data: &PageData<'_>, look: NewFinding) -> Option<Finding> {
 }
 
 fn notices(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
-    let stopped = data.notices.iter().filter_map(|feed| Some((feed, feed.stopped?)));
+    let stopped = data.notices.iter().filter_map(|feed| Some((feed, feed.state.stopped?)));
     let finding = |(feed, why): (&FeedStatus, Stopped)| {
         let profile = &feed.profile;
         look(

@@ -44,7 +44,7 @@ impl Running {
     }
 }
 
-/// `fresh, version 3`, and what is wrong.
+/// `fresh, version 3`, what is wrong, and how far its notices are complete.
 pub(super) fn in_words(profile: &Value) -> String {
     let text = |of: &str, key: &str| profile.get(of)?.get(key)?.as_str();
     let suspended = profile.pointer("/upstream/suspended_operations").and_then(Value::as_array);
@@ -59,6 +59,23 @@ pub(super) fn in_words(profile: &Value) -> String {
         breaker.map(|breaker| format!("circuit breaker {breaker}")),
         pause.map(|pause| format!("paused for {pause}")),
         (!suspended.is_empty()).then(|| format!("suspended: {}", suspended.join(" and "))),
+        profile.get("notices").and_then(notices),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `event log complete since …, 4200 ms behind the last change`
+fn notices(state: &Value) -> Option<String> {
+    let text = |key: &str| state.get(key)?.as_str();
+    let event_log = text("event_log").filter(|it| *it != "off").map(|it| match it {
+        "stopped" => format!("event log stopped: {}", text("stopped").unwrap_or("?")),
+        _ => match text("complete_since") {
+            Some(since) => format!("event log {it} since {since}"),
+            None => format!("event log {it}"),
+        },
+    });
+    let lag = state.get("lag_ms").and_then(Value::as_u64);
+    let lag = lag.map(|lag| format!("{lag} ms behind the last change"));
+    let words: Vec<_> = event_log.into_iter().chain(lag).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }

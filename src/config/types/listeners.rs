@@ -79,8 +79,9 @@ pub struct Admin {
     /// too. They must be able to enter the socket's folder.
     pub socket_group: Option<String>,
     /// A file of tokens, one a line: `read TOKEN` (the state and the page) or `operate TOKEN` (purge, refresh
-    /// and verify as well). A token has at least 32 characters. The file has mode 0600 and is no link. It is
-    /// read at the start and at each reload. Programs send `Authorization: Bearer TOKEN`.
+    /// and verify as well). A token has at least 32 characters. The file has mode 0600 and is no link, or it
+    /// is a Secret that Kubernetes mounts with `defaultMode: 0440`. It is read at the start and at each reload.
+    /// Programs send `Authorization: Bearer TOKEN`.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub token_file: Option<PathBuf>,
     /// Connections at the same time, which are no part of `limits.connections`. Over it, the oldest one

@@ -197,8 +197,9 @@ async fn cost(kind: Kind, address: String) -> Cost {
     found.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Few, and not one for each. A thread that reads files may come late, so that another one is started.
-const THREADS: usize = 40;
+/// Few, and not one for each. A thread that reads files may come late, so that another one is started; on a loaded
+/// machine many do.
+const THREADS: usize = 100;
 /// Standard streams, the runtime's own, the watch and a few connections.
 const OPEN_FILES: usize = 24;
 

@@ -11,7 +11,7 @@ use crate::{
     credentials::{Accepted, Credentials},
     operations,
     state::MockState,
-    world::{EventLogFaults, Writer},
+    world::{Change, EventLogFaults, Writer},
 };
 
 /// Reads and controls one activation of a running mock. Changes hold from the next request on, and
@@ -109,6 +109,12 @@ impl ActivationHandle {
         });
         let body = serde_json::from_slice(response.body()).unwrap_or_default();
         (response.status(), body)
+    }
+
+    /// The writes after that number, oldest first, and from when on each can be seen. The mock keeps the
+    /// last 10,000.
+    pub fn changes(&self, after: u64) -> Vec<Change> {
+        self.member.world().changes(after)
     }
 
     /// A copy of one of its objects, as it is now.

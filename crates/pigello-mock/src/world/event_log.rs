@@ -29,13 +29,13 @@ pub struct EventLogFaults {
     pub answer: LogAnswer,
     /// Decides which rows are late and doubled; with the same seed it is the same ones each time.
     pub seed: u64,
-    /// The share of rows, from 0 to 1, that are shown only when they are [`late_by`](Self::late_by)
-    /// old. `created_at` does not tell.
+    /// The share of rows from now on, from 0 to 1, that are shown only when they are
+    /// [`late_by`](Self::late_by) old. `created_at` does not tell.
     pub late: f64,
     /// How late those are.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub late_by: Duration,
-    /// The share of rows, from 0 to 1, that are shown twice.
+    /// The share of rows from now on, from 0 to 1, that are shown twice.
     pub double: f64,
     /// The step of Pigello's clock in `created_at`, for rows from now on: within a step they tie.
     /// Zero for microseconds.
@@ -77,9 +77,27 @@ pub(super) struct EventLog {
 
 #[derive(Debug)]
 struct Row {
-    number: u64,
-    appended: Instant,
+    change: Change,
     event: Object,
+}
+
+/// A write, and from when on it can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number among the writes of the activation, from 1.
+    pub number: u64,
+    /// The `id` of the object.
+    pub id: String,
+    /// When it was made.
+    pub made: Instant,
+    /// When reads show it, unless the replica's lag changes meanwhile.
+    pub readable: Instant,
+    /// When the event log shows it.
+    pub logged: Instant,
+    /// Whether the event log shows it twice.
+    pub doubled: bool,
+    /// The time that the event log says.
+    pub created_at: Timestamp,
 }
 
 impl EventLog {
@@ -92,10 +110,11 @@ impl EventLog {
         }
     }
 
-    /// Appends a row and returns it.
+    /// Appends a row for a write that reads show after `lag`, and returns it.
     pub(super) fn append(
         &mut self,
         now: Now,
+        lag: Duration,
         writer: Writer,
         entity: &str,
         id: &str,
@@ -129,7 +148,18 @@ impl EventLog {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        self.rows.push_back(Row { number, appended: now.instant, event: event.clone() });
+        let dice = Dice::new(self.faults.seed, number);
+        let is_late = dice.falls(Chance::LateRow, self.faults.late);
+        let change = Change {
+            number,
+            id: id.to_owned(),
+            made: now.instant,
+            readable: now.instant + lag,
+            logged: now.instant + if is_late { self.faults.late_by } else { Duration::ZERO },
+            doubled: dice.falls(Chance::DoubleRow, self.faults.double),
+            created_at,
+        };
+        self.rows.push_back(Row { change, event: event.clone() });
         if self.rows.len() > KEPT_ROWS {
             self.rows.pop_front();
         }
@@ -141,21 +171,15 @@ impl EventLog {
         if let Some(most) = self.faults.page_size {
             query.limit_pages(most);
         }
-        let shown = self.rows.iter().filter(|row| self.is_shown(row, now));
-        query.select(shown.flat_map(|row| std::iter::repeat_n(&row.event, self.times(row))))
+        let shown = self.rows.iter().filter(|row| row.change.logged <= now);
+        let times = |row: &Row| 1 + usize::from(row.change.doubled);
+        query.select(shown.flat_map(|row| std::iter::repeat_n(&row.event, times(row))))
     }
 
-    fn is_shown(&self, row: &Row, now: Instant) -> bool {
-        let old = now.saturating_duration_since(row.appended) >= self.faults.late_by;
-        old || !self.dice(row).falls(Chance::LateRow, self.faults.late)
-    }
-
-    fn times(&self, row: &Row) -> usize {
-        1 + usize::from(self.dice(row).falls(Chance::DoubleRow, self.faults.double))
-    }
-
-    fn dice(&self, row: &Row) -> Dice {
-        Dice::new(self.faults.seed, row.number)
+    /// The writes after that number.
+    pub(super) fn changes(&self, after: u64) -> Vec<Change> {
+        let changes = self.rows.iter().map(|row| &row.change);
+        changes.filter(|change| change.number > after).cloned().collect()
     }
 }
 

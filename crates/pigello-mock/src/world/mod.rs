@@ -16,9 +16,9 @@ use crate::{
 };
 
 use event_log::EventLog;
-use replica::{Change, Replica};
+use replica::{Replica, Step};
 
-pub use event_log::{EventLogFaults, LogAnswer};
+pub use event_log::{Change, EventLogFaults, LogAnswer};
 
 /// The data of one activation.
 #[derive(Debug)]
@@ -77,6 +77,11 @@ impl World {
         self.log.faults = faults;
     }
 
+    /// The writes after that number, of those that the log has, oldest first.
+    pub(crate) fn changes(&self, after: u64) -> Vec<Change> {
+        self.log.changes(after)
+    }
+
     /// The events that no webhook has got yet.
     pub(crate) fn take_unannounced(&mut self) -> Vec<Object> {
         std::mem::take(&mut self.unannounced)
@@ -124,7 +129,7 @@ impl Visit<'_> {
 
     /// The same without an event.
     pub(crate) fn put_unlogged(&mut self, entity: &'static str, object: Object) {
-        self.follow(|| Change::Put(entity, object.clone()));
+        self.follow(|| Step::Put(entity, object.clone()));
         self.world.store.put(entity, object);
     }
 
@@ -133,19 +138,20 @@ impl Visit<'_> {
         let Some(removed) = self.world.store.remove(entity, id) else { return false };
         // As it was stored: a path may have capitals.
         let id = id_of(&removed);
-        self.follow(|| Change::Remove(entity, id.to_owned()));
+        self.follow(|| Step::Remove(entity, id.to_owned()));
         self.log(entity, id, EventKind::Deleted);
         true
     }
 
-    fn follow(&mut self, change: impl FnOnce() -> Change) {
+    fn follow(&mut self, step: impl FnOnce() -> Step) {
         if let Some(replica) = &mut self.world.replica {
-            replica.follow(self.now.instant, change());
+            replica.follow(self.now.instant, step());
         }
     }
 
     fn log(&mut self, entity: &str, id: &str, kind: EventKind) {
-        let event = self.world.log.append(self.now, self.writer, entity, id, kind);
+        let (now, lag, writer) = (self.now, self.world.lag(), self.writer);
+        let event = self.world.log.append(now, lag, writer, entity, id, kind);
         self.world.unannounced.push(event);
     }
 
@@ -272,40 +278,40 @@ mod tests {
     #[test]
     fn rows_can_be_late_doubled_and_tied() {
         let (mut world, at) = world();
-        for millis in 0..100 {
-            rename(&mut world, at(millis), "Nils");
-        }
         let ids = |rows: &[Value]| -> Vec<String> {
             rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
         };
-        let all = ids(&rows(&mut world, at(100)));
-        world.set_log_faults(EventLogFaults {
-            seed: 7,
-            late: 0.3,
-            late_by: Duration::from_secs(10),
-            ..EventLogFaults::default()
-        });
+        let late = Duration::from_secs(10);
+        let faults =
+            EventLogFaults { seed: 7, late: 0.3, late_by: late, ..EventLogFaults::default() };
+        world.set_log_faults(faults);
+        for millis in 0..100 {
+            rename(&mut world, at(millis), "Nils");
+        }
         let early = ids(&rows(&mut world, at(100)));
         assert!((15..=45).contains(&(100 - early.len())), "{}", early.len());
-        assert_eq!(early, ids(&rows(&mut world, at(101))), "the same rows are late each time");
+        // What is late was decided when it was written.
+        world.set_log_faults(EventLogFaults { double: 1.0, ..EventLogFaults::default() });
+        assert_eq!(early, ids(&rows(&mut world, at(101))));
+        let all = ids(&rows(&mut world, at(10_099)));
+        assert_eq!(all.len(), 100);
         // Only the newest fifty that are late are still missing.
         let later = ids(&rows(&mut world, at(10_049)));
         assert_eq!(later[..50], all[..50]);
         assert!(later.len() < 100);
-        assert_eq!(ids(&rows(&mut world, at(10_100))), all);
 
-        world.set_log_faults(EventLogFaults { double: 1.0, ..EventLogFaults::default() });
-        let doubled = ids(&rows(&mut world, at(100)));
-        assert_eq!((doubled.len(), &doubled[0]), (200, &doubled[1]));
+        rename(&mut world, at(100), "Olle");
+        let doubled = ids(&rows(&mut world, at(10_100)));
+        assert_eq!((doubled.len(), &doubled[100]), (102, &doubled[101]));
 
         let tick = Duration::from_secs(1);
         world.set_log_faults(EventLogFaults { tick, ..EventLogFaults::default() });
         for millis in [1_100, 1_900, 2_000] {
             rename(&mut world, at(millis), "Olle");
         }
-        let rows = rows(&mut world, at(3_000));
+        let rows = rows(&mut world, at(11_000));
         let created: Vec<_> =
-            rows[100..].iter().map(|row| row["created_at"].as_str().unwrap()).collect();
+            rows[102..].iter().map(|row| row["created_at"].as_str().unwrap()).collect();
         assert_eq!(
             created,
             [
@@ -317,6 +323,34 @@ mod tests {
     }
 
     #[test]
+    fn a_change_says_from_when_on_it_can_be_seen() {
+        let (mut world, at) = world();
+        rename(&mut world, at(0), "Nils");
+        world.set_lag(Duration::from_millis(300));
+        world.set_log_faults(EventLogFaults {
+            late: 1.0,
+            late_by: Duration::from_millis(500),
+            double: 1.0,
+            ..EventLogFaults::default()
+        });
+        rename(&mut world, at(100), "Olle");
+        let changes = world.changes(0);
+        let [first, second] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((first.number, first.id.as_str()), (1, EXAMPLE_SUBTENANT));
+        assert_eq!([first.made, first.readable, first.logged], [at(0).instant; 3]);
+        assert_eq!((first.doubled, first.created_at), (false, at(0).shown));
+        let times = [second.made, second.readable, second.logged];
+        assert_eq!(times, [at(100).instant, at(400).instant, at(600).instant]);
+        assert_eq!((second.number, second.doubled), (2, true));
+        assert_eq!(world.changes(1), changes[1..]);
+        // They are as it says.
+        assert_eq!(name_shown(&mut world, at(399)).as_deref(), Some("Nils"));
+        assert_eq!(name_shown(&mut world, at(400)).as_deref(), Some("Olle"));
+        assert_eq!(rows(&mut world, at(599)).len(), 1);
+        assert_eq!(rows(&mut world, at(600)).len(), 3);
+    }
+
+    #[test]
     fn the_log_and_the_replica_are_bounded() {
         let (mut world, at) = world();
         world.set_lag(Duration::from_millis(5));
@@ -324,7 +358,8 @@ mod tests {
             rename(&mut world, at(millis), "Nils");
         }
         world.take_unannounced();
-        assert_eq!(rows(&mut world, at(0)).len(), event_log::KEPT_ROWS);
+        assert_eq!(rows(&mut world, at(20_000)).len(), event_log::KEPT_ROWS);
+        assert_eq!(world.changes(0).len(), event_log::KEPT_ROWS);
         assert!(world.replica.unwrap().behind() <= 5);
     }
 }

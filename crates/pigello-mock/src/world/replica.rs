@@ -11,13 +11,13 @@ use crate::objects::{Object, Store};
 pub(super) struct Replica {
     pub(super) lag: Duration,
     store: Store,
-    /// The changes that it has not made yet, oldest first.
-    behind: VecDeque<(Instant, Change)>,
+    /// The steps that it has not made yet, oldest first.
+    behind: VecDeque<(Instant, Step)>,
 }
 
 /// A change of one object.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum Step {
     Put(&'static str, Object),
     Remove(&'static str, String),
 }
@@ -28,9 +28,9 @@ impl Replica {
     }
 
     /// Takes a change that has just been made.
-    pub(super) fn follow(&mut self, now: Instant, change: Change) {
+    pub(super) fn follow(&mut self, now: Instant, step: Step) {
         self.catch_up(now);
-        self.behind.push_back((now, change));
+        self.behind.push_back((now, step));
     }
 
     /// The objects that it shows now.
@@ -41,12 +41,11 @@ impl Replica {
 
     fn catch_up(&mut self, now: Instant) {
         let lag = self.lag;
-        let is_due =
-            |(made, _): &mut (Instant, Change)| now.saturating_duration_since(*made) >= lag;
-        while let Some((_, change)) = self.behind.pop_front_if(is_due) {
-            match change {
-                Change::Put(entity, object) => self.store.put(entity, object),
-                Change::Remove(entity, id) => {
+        let is_due = |(made, _): &mut (Instant, Step)| now.saturating_duration_since(*made) >= lag;
+        while let Some((_, step)) = self.behind.pop_front_if(is_due) {
+            match step {
+                Step::Put(entity, object) => self.store.put(entity, object),
+                Step::Remove(entity, id) => {
                     self.store.remove(entity, &id);
                 }
             }

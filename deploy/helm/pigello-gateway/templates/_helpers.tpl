@@ -64,6 +64,18 @@ prometheus.io/port: "9902"
 - { name: PIGELLO_GATEWAY_METRICS__TLS__PRIVATE_KEY, value: /etc/metrics-tls/tls.key }
 - { name: PIGELLO_GATEWAY_METRICS__TLS__CLIENT_CA, value: /etc/metrics-tls/ca.crt }
 {{- end }}
+{{- with .Values.notices.webhook }}
+{{- if .enabled }}
+# Pigello's webhooks.
+- { name: PIGELLO_GATEWAY_NOTICES__WEBHOOK__LISTENER, value: "0.0.0.0:{{ int .port }}" }
+- { name: PIGELLO_GATEWAY_NOTICES__WEBHOOK__CERTIFICATE, value: /etc/webhook-tls/tls.crt }
+- { name: PIGELLO_GATEWAY_NOTICES__WEBHOOK__PRIVATE_KEY, value: /etc/webhook-tls/tls.key }
+- { name: PIGELLO_GATEWAY_NOTICES__WEBHOOK__TOKENS_FILE, value: /etc/webhook-tokens/tokens }
+{{- with .allowFrom }}
+- { name: PIGELLO_GATEWAY_NOTICES__WEBHOOK__ALLOW_FROM, value: {{ join "," . | quote }} }
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -87,6 +99,9 @@ ports:
   - { name: https, containerPort: 8443 }
   {{- end }}
   - { name: metrics, containerPort: 9902 }
+  {{- if .Values.notices.webhook.enabled }}
+  - { name: webhook, containerPort: {{ int .Values.notices.webhook.port }} }
+  {{- end }}
 env:
   {{- include "pigello-gateway.env" . | nindent 2 }}
 securityContext:
@@ -148,6 +163,10 @@ volumeMounts:
   {{- if .Values.metrics.tlsSecret }}
   - { name: metrics-tls, mountPath: /etc/metrics-tls, readOnly: true }
   {{- end }}
+  {{- if .Values.notices.webhook.enabled }}
+  - { name: webhook-tls, mountPath: /etc/webhook-tls, readOnly: true }
+  - { name: webhook-tokens, mountPath: /etc/webhook-tokens, readOnly: true }
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -190,6 +209,15 @@ requests: { cpu: 250m, memory: 128Mi }
 {{- with .Values.metrics.tlsSecret }}
 - name: metrics-tls
   secret: { secretName: {{ . | quote }} }
+{{- end }}
+{{- with .Values.notices.webhook }}
+{{- if .enabled }}
+- name: webhook-tls
+  secret: { secretName: {{ .tlsSecret | quote }}, defaultMode: 0440 }
+# The gateway refuses tokens that others than its group can read.
+- name: webhook-tokens
+  secret: { secretName: {{ .tokensSecret | quote }}, defaultMode: 0440 }
+{{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -67,6 +67,12 @@ allow = ["subtenant.*", "tenant.get"]
 tls_names = ["spiffe://cluster.local/ns/billing/sa/billing"]
 allow = ["subtenant.*", "tenant.*"]
 
+{{- if .Values.notices.webhook.enabled }}
+
+[notices]
+event_log = "poll"                                 # a webhook reaches one replica, the log tells the others
+{{- end }}
+
 [timeouts]
 drain_delay = "10s"                                # until every node knows that this pod leaves
 {{- end }}

@@ -96,7 +96,7 @@ pub(super) fn admin_tokens(settings: &Settings) -> impl Iterator<Item = Step> {
     settings.admin_tokens.iter().map(|path| match Tokens::read(path) {
         Ok(_) => Step::good("admin tokens", "each has a role"),
         Err(error) => Step::bad("admin tokens", Chain(&error).to_string()).advise(Some(
-            "a line is `read TOKEN` or `operate TOKEN`; the file has mode 0600 and is no link",
+            "a line is `read TOKEN` or `operate TOKEN`; the file has mode 0600 and is no link, or Kubernetes mounts it",
         )),
     })
 }

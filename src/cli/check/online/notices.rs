@@ -60,7 +60,7 @@ pub(super) fn tokens(settings: &Settings) -> Option<Step> {
         Ok(tokens) => tokens,
         Err(error) => {
             return Some(Step::bad(WHAT, Chain(&error).to_string()).advise(Some(
-                "a line is `TOKEN` or `TOKEN PROFILE`; the file has mode 0600 and is no link",
+                "a line is `TOKEN` or `TOKEN PROFILE`; the file has mode 0600 and is no link, or Kubernetes mounts it",
             )));
         }
     };
