@@ -103,8 +103,8 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         format_args!("{sent:?}"),
     );
     let (asked, got) = (calls(&flooded), upstream(&flooded));
-    // A reading of the event log each second, and one that was under way.
-    let readings = u64::from(options.windows) * (options.seconds * 10 / 9 + 2);
+    // A reading of the event log each second, and one that was under way; each asks for a page behind the last one.
+    let readings = 2 * u64::from(options.windows) * (options.seconds * 10 / 9 + 2);
     report.promise(
         "Pigello gets no more calls than callers make, and the event log's",
         got <= asked + readings,
