@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::ProfileName;
+use super::names::{ProfileName, is_name};
 
 /// `customer-acme`, `customer-*` or `*`.
 ///
@@ -71,9 +71,7 @@ impl FromStr for ProfilePattern {
             Some(prefix) if prefix.is_empty() || is_beginning(prefix) => {
                 Ok(Self::Prefix(prefix.into()))
             }
-            None if !text.is_empty() && !text.contains(|c: char| c == '*' || c.is_control()) => {
-                Ok(Self::Exactly(ProfileName::new(text)))
-            }
+            None if is_name(text) => Ok(Self::Exactly(ProfileName::new(text))),
             Some(_) | None => Err(ProfilePatternError),
         }
     }
@@ -169,7 +167,20 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_patterns() {
-        for text in ["", "a*b", "*a", "**", "a**", "Customer-*", "customer_*", "-*", "a/*"] {
+        for text in [
+            "",
+            "a*b",
+            "*a",
+            "**",
+            "a**",
+            "Customer-*",
+            "customer_*",
+            "-*",
+            "a/*",
+            "a b",
+            "-a",
+            "å",
+        ] {
             assert_eq!(text.parse::<ProfilePattern>(), Err(ProfilePatternError), "{text:?}");
         }
     }

@@ -20,7 +20,7 @@ use super::{
     byte_size::ByteSize,
     duration::Span,
     log_origin::LogOrigin,
-    names::{CredentialsName, ListenerName, ProfileName},
+    names::{CredentialsName, ListenerName, ProfileName, is_name},
     network::Network,
     origin::Origin,
     path_pattern::PathPattern,
@@ -129,7 +129,7 @@ text_forms! {
         "subtenant.get",
         "^(\\*|[a-z0-9_]+\\.\\*|\\*\\.[a-z0-9_]+|[a-z0-9_]+\\.[a-z0-9_]+)$"
     }
-    ProfilePattern { "profile-pattern", "customer-*", "^[A-Za-z0-9._-]*\\*?$" }
+    ProfilePattern { "profile-pattern", "customer-*", "^([A-Za-z0-9][A-Za-z0-9._-]*|([a-z0-9][a-z0-9-]*)?\\*)$" }
     PathPattern { "path-pattern", "/a/prefix/*", "^/" }
     ProblemBase {
         "problem-base",
@@ -162,9 +162,7 @@ impl TextForm for Name {
     const PATTERN: Option<&'static str> = Some("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$");
 
     fn check(text: &str) -> Result<(), String> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-        if first && text.len() <= 64 && text.bytes().all(fits) {
+        if is_name(text) {
             Ok(())
         } else {
             Err("not a name; write up to 64 letters, digits, `.`, `_` and `-`, first a letter or a digit"

@@ -14,7 +14,9 @@ use super::error::AuditError;
 use crate::{
     audit::{self, CallLine, LineHead, OBJECT_KEY, ObjectKey},
     cli::time::{Moment, Period, Zone},
-    domain::{OperationPattern, ProfileName, ProfilePattern, UNIDENTIFIED, is_uuid},
+    domain::{
+        OperationPattern, ProfileName, ProfilePattern, ProfilePatternError, UNIDENTIFIED, is_uuid,
+    },
 };
 
 /// A call matches if it meets all given conditions.
@@ -41,7 +43,7 @@ pub(in crate::cli) struct CallFilter {
     /// The profile: customer-acme, or customer-* for all that begin like this; (none) for calls that were refused
     /// before they had one
     #[arg(long, value_name = "PROFILE")]
-    profile: Option<ProfilePattern>,
+    profile: Option<ProfileFilter>,
     /// The status sent to the caller: 200, or 4xx
     #[arg(long, value_name = "STATUS")]
     status: Option<StatusPattern>,
@@ -170,7 +172,7 @@ impl CallFilter {
             _ => None,
         };
         let profile = match &self.profile {
-            Some(ProfilePattern::Exactly(name)) if name.as_str() != NO_PROFILE => {
+            Some(ProfileFilter::Of(ProfilePattern::Exactly(name))) => {
                 needle("profile", name.as_str())
             }
             _ => None,
@@ -284,9 +286,7 @@ impl PreparedFilter<'_> {
             && same(outcome, Some(&call.outcome))
             && same(request_id, Some(&call.request_id))
             && status.is_none_or(|status| call.status.is_some_and(|s| status.matches(s)))
-            && profile
-                .as_ref()
-                .is_none_or(|wanted| profile_matches(wanted, call.profile.as_deref()))
+            && profile.as_ref().is_none_or(|wanted| wanted.matches(call.profile.as_deref()))
             && operation.as_ref().is_none_or(|wanted| {
                 call.operation.as_deref().is_some_and(|name| operation_matches(wanted, name))
             })
@@ -311,11 +311,38 @@ impl PreparedFilter<'_> {
     }
 }
 
-fn profile_matches(pattern: &ProfilePattern, profile: Option<&str>) -> bool {
-    match (profile, pattern) {
-        (Some(name), _) => pattern.matches(&ProfileName::new(name)),
-        (None, ProfilePattern::Exactly(wanted)) => wanted.as_str() == NO_PROFILE,
-        (None, ProfilePattern::Prefix(_)) => false,
+/// The profile of a call.
+#[derive(Clone, Debug)]
+enum ProfileFilter {
+    /// The call has none.
+    Absent,
+    Of(ProfilePattern),
+}
+
+impl FromStr for ProfileFilter {
+    type Err = ProfilePatternError;
+
+    fn from_str(text: &str) -> Result<Self, ProfilePatternError> {
+        if text == NO_PROFILE { Ok(Self::Absent) } else { text.parse().map(Self::Of) }
+    }
+}
+
+impl fmt::Display for ProfileFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str(NO_PROFILE),
+            Self::Of(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+impl ProfileFilter {
+    fn matches(&self, profile: Option<&str>) -> bool {
+        match (self, profile) {
+            (Self::Absent, profile) => profile.is_none(),
+            (Self::Of(pattern), Some(name)) => pattern.matches(&ProfileName::new(name)),
+            (Self::Of(_), None) => false,
+        }
     }
 }
 
