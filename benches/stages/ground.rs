@@ -115,6 +115,7 @@ impl Ground {
                     quota: loaded.settings.quota,
                     retry_share: loaded.settings.retry.budget,
                 },
+                None,
             ),
             calls: metrics.profiles().of_table(&ProfileName::new("bench")),
         };

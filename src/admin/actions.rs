@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{AdminState, GatewayView, access::Actor};
+use super::{AdminState, GatewayView, access::Actor, fleet::NO_FLEET};
 use crate::{
     audit::{AdminAction, Trail},
     credentials::{CredentialManager, NotRefreshed, OlderVersion, RefreshOutcome},
@@ -65,9 +65,7 @@ pub(super) async fn purge_fleet(
     actor: Actor,
     Query(what): Query<What>,
 ) -> Result<(StatusCode, Json<FleetPurged>), Refusal> {
-    let Some(fleet) = &view.fleet else {
-        return Err((StatusCode::NOT_FOUND, "this gateway has no fleet: there is no [fleet]\n"));
-    };
+    let Some(fleet) = &view.fleet else { return Err((StatusCode::NOT_FOUND, NO_FLEET)) };
     let change = Change::Purge {
         operation: what.operation.as_deref().map(Into::into),
         pk: what.pk.as_deref().map(Into::into),

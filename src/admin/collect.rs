@@ -225,6 +225,7 @@ fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counter("fleet_connections", status.connections)?;
     sheet.gauge("fleet_hearing", flag(status.hearing))?;
     sheet.gauge("fleet_waiting_changes", count(status.waiting))?;
+    sheet.gauge("fleet_members", count(status.members))?;
     sheet.counter("fleet_messages", status.messages)?;
     sheet.counter("fleet_heard_changes", status.heard)?;
     let breaks = status.breaks.iter().map(|it| ([("reason", it.reason)], it.count));

@@ -9,6 +9,7 @@
 mod access;
 mod check;
 mod collect;
+mod fleet;
 mod foresight;
 mod guard;
 mod health;

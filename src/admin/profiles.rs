@@ -69,6 +69,9 @@ pub(super) struct UpstreamStatus {
     suspended_operations: Vec<String>,
     /// The rest of the pause that several operations were asked for.
     pause_seconds: u64,
+    /// Whether another gateway of the fleet was asked for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pause_is_heard: bool,
     /// The rate that its 429 responses have taught, in calls a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u32>,
@@ -81,6 +84,7 @@ impl UpstreamStatus {
             breaker: health.breaker.state().label(),
             suspended_operations: health.suspended_operations(),
             pause_seconds: health.rate_limit.pause().as_secs(),
+            pause_is_heard: health.rate_limit.is_pause_heard(),
             rate: health.rate_limit.rate(),
         }
     }

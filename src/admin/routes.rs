@@ -18,7 +18,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::{
     AdminState, GatewayView, Routes,
     access::{Access, enter, make_link, require},
-    actions, guard, health, life, page, profiles, reload, status,
+    actions, fleet, guard, health, life, page, profiles, reload, status,
 };
 use crate::{
     proxy::http_policy::HostRules,
@@ -88,6 +88,8 @@ fn table() -> Vec<Route> {
         get("/access.json", Access::Read, page::permissions::json),
         get("/log", Access::Read, log),
         get("/cache", Access::Read, life::life),
+        get("/fleet", Access::Read, fleet::members),
+        get("/fleet/members", Access::Read, page::fleet::page),
         post("/session/link", Access::Read, make_link),
         post("/page/purge", Access::Operate, actions::purge_form),
         post("/page/verify", Access::Operate, actions::verify_form),

@@ -15,7 +15,9 @@
 //! until the end, for its health checks.
 
 mod certificates;
+mod describe;
 mod following;
+mod hearer;
 mod supervisor;
 mod parts;
 mod preview;

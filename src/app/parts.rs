@@ -75,7 +75,7 @@ pub(super) struct Shared {
     pub(super) activity: Arc<Activity>,
     pub(super) policy: Arc<Policy>,
     /// The identifier of the configuration, on every record.
-    policy_id: PolicyId,
+    pub(super) policy_id: PolicyId,
     /// Cancelled when the calls that are left at the end of the drain are cut off.
     pub(super) cut: CancellationToken,
     pub(super) callers: Arc<[Arc<CallerRule>]>,
@@ -164,6 +164,7 @@ impl Shared {
             new_manager: &manager_maker(&trail, &sources),
             sources: &sources,
             metrics: &metrics,
+            fleet: fleet.as_ref(),
             kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
@@ -200,11 +201,7 @@ impl Shared {
             request_timeout: *settings.timeouts.request,
             upstream_read: *settings.timeouts.upstream_read,
             note_list_ids: settings.audit.list_ids != ListIds::None,
-            retry: RetrySettings {
-                body_read: *settings.timeouts.body_read,
-                first_byte: *settings.timeouts.first_byte,
-                ..settings.retry
-            },
+            retry: retry_settings(settings),
         })
     }
 
@@ -491,6 +488,14 @@ pub(super) fn listener_settings(settings: &Settings) -> server::Settings {
         header_count: settings.limits.header_count,
         concurrent_streams: CONCURRENT_STREAMS,
         connection_age: settings.limits.connection_age.map(|age| *age),
+    }
+}
+
+fn retry_settings(settings: &Settings) -> RetrySettings {
+    RetrySettings {
+        body_read: *settings.timeouts.body_read,
+        first_byte: *settings.timeouts.first_byte,
+        ..settings.retry
     }
 }
 

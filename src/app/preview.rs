@@ -61,6 +61,7 @@ fn preview_profiles(settings: &Settings) -> Profiles {
             as NewManager),
         sources: &sources,
         metrics: &Metrics::new(0),
+        fleet: None,
         kept: None,
     };
     parts.assemble()

@@ -10,6 +10,7 @@ use crate::{
     config::{Settings, types::Profile as ProfileTable},
     credentials::{self, CredentialManager, Sources},
     domain::{CredentialsName, ProfileName, ProfilePattern},
+    fleet::Member,
     proxy::profile::{
         Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
         UpstreamHealth,
@@ -27,6 +28,8 @@ pub(super) struct ProfileParts<'a> {
     pub(super) new_manager: &'a NewManager,
     /// Counts the calls of each.
     pub(super) metrics: &'a Arc<Metrics>,
+    /// Is told of pauses.
+    pub(super) fleet: Option<&'a Arc<Member>>,
     /// The profiles before a change of the configuration.
     pub(super) kept: Option<(&'a Settings, &'a Profiles)>,
 }
@@ -57,13 +60,11 @@ impl ProfileParts<'_> {
             Some((health(before) == health(self.settings), known))
         });
         let partition = Partition::new(name.clone(), table.upstream.clone(), manager.clone());
+        let new_health = || UpstreamHealth::new(name, health(self.settings), self.fleet.cloned());
         let (partition, health) = match known {
             Some((true, known)) => (partition.after(&known.partition), Arc::clone(&known.health)),
-            Some((false, known)) => (
-                partition.after(&known.partition),
-                UpstreamHealth::new(name, health(self.settings)),
-            ),
-            None => (partition, UpstreamHealth::new(name, health(self.settings))),
+            Some((false, known)) => (partition.after(&known.partition), new_health()),
+            None => (partition, new_health()),
         };
         Some(Arc::new(Profile {
             name: name.clone(),
@@ -108,7 +109,8 @@ impl ProfileParts<'_> {
                 new_manager(template.for_member(member))
             };
             let (loading, metrics) = (self.loading.clone(), Arc::clone(self.metrics));
-            Arc::new(Family::new(settings, Box::new(make), loading, metrics))
+            let fleet = self.fleet.cloned();
+            Arc::new(Family::new(settings, Box::new(make), loading, metrics, fleet))
         };
         Some(known.unwrap_or_else(new))
     }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     certificates::Certificates,
+    describe::describe,
+    hearer::Hearer,
     parts::Shared,
     reloader::{LivenessProbe, Reread},
     worker::Heartbeat,
@@ -197,7 +199,8 @@ impl Supervisor {
             }
         }
         if let Some(fleet) = &shared.fleet {
-            fleet.hear_for(Arc::clone(notices));
+            fleet.hear_for(Arc::new(Hearer::of(shared)));
+            fleet.describe_by(describe(shared, self.started));
         }
         self.tasks.spawn(Arc::clone(notices).keep_settling(stop.clone()));
         let following = shared.following().run();
@@ -209,13 +212,10 @@ impl Supervisor {
         }
     }
 
-    /// Stays connected to the fleet's store, if there is a fleet.
+    /// Stays connected to the fleet's store, if there is a fleet, until all calls have ended.
     pub(super) fn join_fleet(&mut self, shared: &Shared) {
         if let Some(member) = &shared.fleet {
-            let (ending, member) = (self.ending.clone(), Arc::clone(member));
-            self.tasks.spawn(async move {
-                ending.run_until_cancelled(member.run()).await;
-            });
+            self.tasks.spawn(Arc::clone(member).run(self.ending.clone()));
         }
     }
 

@@ -11,6 +11,8 @@
 //!
 //! The stream is also read once a second, so that a message that was lost is found although none follows it. The ids
 //! are the store's times, which do not come again after a failover, as plain numbers would.
+//!
+//! In between, this member writes its record ([`members`](super::members)).
 
 use std::{convert::Infallible, fmt, num::NonZero, str, sync::atomic::Ordering, time::Duration};
 
@@ -18,15 +20,19 @@ use governor::{
     DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use uuid::Uuid;
 
 use super::{
     change::Change,
     connect::Connection,
     error::StoreError,
     exchange::{Break, Exchange},
+    members::{self, Register},
     outbox::Batch,
+    record::Record,
     sealed::{FleetKeys, Opened, Opener, Sealer},
+    settings::key_of,
 };
 
 /// The bus, and how far it was heard.
@@ -37,8 +43,14 @@ pub(super) struct Bus {
     opener: Opener,
     /// The last message that was heard.
     position: Option<EntryId>,
+    /// When everything was heard. What is found later in the stream was told after that.
+    all_heard: Instant,
     unsent: Option<Unsent>,
     pace: DefaultDirectRateLimiter,
+    /// The last record of this member that was written, sealed.
+    sealed: Vec<u8>,
+    /// What it says, and when the next one is due.
+    written: Option<(Record, Instant)>,
 }
 
 /// A message that may not be in the store yet.
@@ -64,9 +76,17 @@ impl Bus {
             opener: keys.opener(&sealer),
             sealer,
             position: None,
+            all_heard: Instant::now(),
             unsent: None,
             pace: RateLimiter::direct(Quota::per_second(MESSAGES_A_SECOND)),
+            sealed: Vec::new(),
+            written: None,
         })
+    }
+
+    /// Identifies this process.
+    pub(super) fn process(&self) -> Uuid {
+        Uuid::from_bytes(self.sealer.publisher())
     }
 
     /// Tells and hears over a connection until it fails.
@@ -74,21 +94,59 @@ impl Bus {
         &mut self,
         connection: &mut Connection,
         exchange: &Exchange,
+        register: &Register,
     ) -> Result<Infallible, StoreError> {
         connection.subscribe(&self.key).await?;
         self.catch_up(connection, exchange).await?;
         exchange.join();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.written = None;
         loop {
             tokio::select! {
                 message = connection.heard() => {
                     self.take(&message, connection, exchange).await?;
                 }
                 () = self.something_to_tell(exchange) => self.tell(connection, exchange).await?,
-                _ = look.tick() => self.catch_up(connection, exchange).await?,
+                _ = look.tick() => {
+                    self.catch_up(connection, exchange).await?;
+                    self.keep_record(connection, exchange, register).await?;
+                }
             }
         }
+    }
+
+    /// Writes the record of this member if one is due, or if there is something else to say.
+    async fn keep_record(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &Exchange,
+        register: &Register,
+    ) -> Result<(), StoreError> {
+        let Some(record) = exchange.record() else { return Ok(()) };
+        let is_new = |(written, due): &(Record, Instant)| {
+            Instant::now() >= *due || !record.says_the_same(written)
+        };
+        if !self.written.as_ref().is_none_or(is_new) {
+            return Ok(());
+        }
+        // It has only strings as keys.
+        let text = serde_json::to_vec(&record).unwrap_or_default();
+        let sealed = self.sealer.seal_record(text).ok_or(StoreError::Seal)?;
+        let before = std::mem::replace(&mut self.sealed, sealed);
+        let members = register.write(&mut connection.asker, &before, &self.sealed).await?;
+        exchange.members.store(members, Ordering::Relaxed);
+        self.written = Some((record, Instant::now() + members::pause()));
+        Ok(())
+    }
+
+    /// Removes the record of this member, which ends.
+    pub(super) async fn leave(
+        &self,
+        connection: &mut Connection,
+        register: &Register,
+    ) -> Result<(), StoreError> {
+        register.remove(&mut connection.asker, &self.sealed).await
     }
 
     /// Takes a message of the channel.
@@ -103,7 +161,8 @@ impl Bus {
         match (id(), id(), parts.next(), self.position) {
             (Some(id), _, _, Some(position)) if id <= position => {}
             (Some(id), Some(before), Some(message), Some(position)) if before == position => {
-                self.hear(id, message, exchange);
+                self.hear(id, message, Duration::ZERO, exchange);
+                self.all_heard = Instant::now();
             }
             _ => self.catch_up(connection, exchange).await?,
         }
@@ -116,6 +175,7 @@ impl Bus {
         connection: &mut Connection,
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
+        let began = Instant::now();
         let Some(mut position) = self.position else {
             self.begin_at_end(connection, exchange).await?;
             exchange.missed(None);
@@ -135,10 +195,11 @@ impl Bus {
             }
             for entry in entries {
                 let (id, message) = entry?;
-                self.hear(id, &message, exchange);
+                self.hear(id, &message, self.all_heard.elapsed(), exchange);
                 position = id;
             }
             if is_last {
+                self.all_heard = began;
                 return Ok(());
             }
         }
@@ -157,14 +218,15 @@ impl Bus {
             let last: Entries = connection.ask(&last).await?;
             if let Some((id, _)) = last.first() {
                 self.position = Some(EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?);
+                self.all_heard = Instant::now();
                 return Ok(());
             }
             self.tell(connection, exchange).await?;
         }
     }
 
-    /// Opens a message, and passes on what it tells.
-    fn hear(&mut self, id: EntryId, message: &[u8], exchange: &Exchange) {
+    /// Opens a message of that age, at most, and passes on what it tells.
+    fn hear(&mut self, id: EntryId, message: &[u8], age: Duration, exchange: &Exchange) {
         self.position = Some(id);
         let (changes, mut missed) = match self.opener.open(message) {
             Ok(Opened::Own | Opened::Again) => return,
@@ -173,7 +235,9 @@ impl Bus {
             Err(_) => (Vec::new(), Some(Break::Unreadable)),
         };
         match serde_json::from_slice::<Vec<Change>>(&changes) {
-            Ok(changes) => exchange.hear(changes),
+            Ok(changes) => {
+                exchange.hear(changes.into_iter().map(|change| change.aged(age)).collect());
+            }
             Err(_) => missed = Some(Break::Unreadable),
         }
         if missed.is_some() {
@@ -219,12 +283,6 @@ fn entry((id, fields): (String, Vec<(String, Vec<u8>)>)) -> Result<(EntryId, Vec
     let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
     let (_, message) = fields.into_iter().next().ok_or(StoreError::Form)?;
     Ok((id, message))
-}
-
-/// The name of something of a fleet, such as its stream and its channel. Channels know no databases, and the braces
-/// keep all keys of a fleet together.
-pub(super) fn key_of(fleet: &str, what: &str) -> String {
-    format!("pgw:{{{fleet}}}:{what}")
 }
 
 impl EntryId {

@@ -1,10 +1,14 @@
 //! What members tell each other.
 //!
 //! A change is no command and carries no data of an object: whoever hears of it drops what it has, and the next
-//! caller fetches the truth. So one that comes twice or late does no harm.
+//! caller fetches the truth. So one that comes twice or late does no harm. A pause is told with the time that is left
+//! of it, because members' clocks differ.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::domain::ProfileName;
@@ -28,6 +32,8 @@ pub enum Change {
     },
     /// More than could be told one by one.
     Everything,
+    /// Pigello has asked a member for a pause.
+    Pause(Pause),
     /// What a newer member tells.
     #[serde(other)]
     Unknown,
@@ -63,7 +69,52 @@ pub struct Noted {
     pub created_at: Option<Timestamp>,
 }
 
+/// What Pigello has asked a member for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pause {
+    /// The profile of the call.
+    pub profile: ProfileName,
+    /// The operation of the call, if it matches one.
+    pub operation: Option<Box<str>>,
+    /// Whether all operations of the profile are to pause.
+    pub is_for_all: bool,
+    /// The status of the response: 429 or 503.
+    pub status: u16,
+    /// When it ends.
+    #[serde(
+        rename = "left_ms",
+        serialize_with = "serialize_left",
+        deserialize_with = "deserialize_left"
+    )]
+    pub until: Instant,
+}
+
+/// Serialises an end as the milliseconds that are left until then.
+fn serialize_left<S: Serializer>(until: &Instant, to: S) -> Result<S::Ok, S::Error> {
+    let left = until.saturating_duration_since(Instant::now()).as_millis();
+    to.serialize_u64(u64::try_from(left).unwrap_or(u64::MAX))
+}
+
+fn deserialize_left<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
+    let left = Duration::from_millis(u64::deserialize(from)?);
+    Ok(Instant::now() + left.min(LONGEST))
+}
+
+/// More than anybody pauses for, and no more than any clock can tell.
+const LONGEST: Duration = Duration::from_hours(24);
+
 impl Change {
+    /// What was told that long ago: the rest of a pause is shorter.
+    pub(super) fn aged(self, age: Duration) -> Self {
+        match self {
+            Self::Pause(pause) => match pause.until.checked_sub(age) {
+                Some(until) => Self::Pause(Pause { until, ..pause }),
+                None => Self::Unknown,
+            },
+            other => other,
+        }
+    }
+
     /// The memory that it takes, about.
     pub(super) fn size(&self) -> usize {
         let texts = match self {
@@ -74,6 +125,7 @@ impl Change {
                 let length = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
                 length(id).saturating_add(length(of_type))
             }
+            Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
             Self::Purge { .. } | Self::Everything | Self::Unknown => 0,
         };
         texts.saturating_add(size_of::<Self>())
@@ -105,7 +157,11 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn written(path: &str, collection: Option<&str>) -> Written {
         Written {
@@ -135,6 +191,32 @@ mod tests {
         let told = r#"[{"kind":"moon_phase","of":{"x":[1]}},{"kind":"everything"}]"#;
         let heard: Vec<Change> = serde_json::from_str(told).unwrap();
         assert_eq!(heard, [Change::Unknown, Change::Everything]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_told_by_what_is_left_of_it() {
+        let until = Instant::now() + Duration::from_secs(5);
+        let pause = |until| {
+            Change::Pause(Pause {
+                profile: ProfileName::new("p"),
+                operation: Some("subtenant.get".into()),
+                is_for_all: false,
+                status: 429,
+                until,
+            })
+        };
+        // It has waited for the store.
+        advance(Duration::from_secs(2)).await;
+        let told = serde_json::to_string(&pause(until)).unwrap();
+        assert!(told.contains(r#""left_ms":3000"#), "{told}");
+        // The listener's clock is another one.
+        advance(Duration::from_mins(1)).await;
+        let left = Duration::from_secs(3);
+        let heard: Change = serde_json::from_str(&told).unwrap();
+        assert_eq!(heard, pause(Instant::now() + left));
+        assert_eq!(heard.aged(Duration::from_secs(1)), pause(Instant::now() + left - SECOND));
+        let told = told.replace("3000", &u64::MAX.to_string());
+        assert!(serde_json::from_str::<Change>(&told).is_ok());
     }
 
     #[test]

@@ -47,14 +47,21 @@ pub(super) struct Connector(StoreSettings);
 
 /// A connection, and what the server says of itself.
 pub(super) struct Connection {
-    commands: MultiplexedConnection,
+    pub(super) asker: Asker,
     /// Where it leads.
     pub(super) place: StoreUrl,
     pub(super) server: Server,
     /// What comes over the channel that is subscribed to.
     inbox: mpsc::Receiver<Vec<u8>>,
-    brought: Arc<AtomicUsize>,
     _driver: AbortOnDropHandle<()>,
+}
+
+/// Sends commands over a connection. Its clones share it, and none keeps it open.
+#[derive(Clone)]
+pub(super) struct Asker {
+    commands: MultiplexedConnection,
+    /// The bytes since the last answer.
+    brought: Arc<AtomicUsize>,
 }
 
 /// What a server says of itself.
@@ -268,7 +275,8 @@ impl Connection {
         let (commands, driver) = started.map_err(|error| StoreError::of_command(&error, ANSWER))?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let server = Server { name: String::new(), version: String::new() };
-        let mut connection = Self { commands, place, server, inbox, brought, _driver: driver };
+        let asker = Asker { commands, brought };
+        let mut connection = Self { asker, place, server, inbox, _driver: driver };
         let said: HashMap<String, Value> = connection.ask(&redis::cmd("HELLO")).await?;
         let [name, version, role] = ["server", "version", "role"].map(|key| {
             let value = said.get(key).cloned().map(redis::from_redis_value::<String>);
@@ -282,6 +290,13 @@ impl Connection {
 
     /// Sends a command and waits for the answer.
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, StoreError> {
+        self.asker.ask(command).await
+    }
+}
+
+impl Asker {
+    /// Sends a command and waits for the answer.
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, StoreError> {
         let answer = command.query_async(&mut self.commands).await;
         self.brought.store(0, Ordering::Relaxed);
         answer.map_err(|error| StoreError::of_command(&error, ANSWER))
@@ -291,7 +306,7 @@ impl Connection {
 impl Connection {
     /// Subscribes to a channel.
     pub(super) async fn subscribe(&mut self, channel: &str) -> Result<(), StoreError> {
-        let subscribed = self.commands.subscribe(channel).await;
+        let subscribed = self.asker.commands.subscribe(channel).await;
         subscribed.map_err(|error| StoreError::of_command(&error, ANSWER))
     }
 
@@ -316,6 +331,12 @@ fn take_push(inbox: &mpsc::Sender<Vec<u8>>, push: PushInfo) -> Result<(), TrySen
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connection({})", self.place)
+    }
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asker")
     }
 }
 

@@ -88,6 +88,9 @@ pub enum StoreError {
     /// A message cannot be sealed.
     #[error("a message cannot be sealed")]
     Seal,
+    /// There is no connection now.
+    #[error("there is no connection to the store")]
+    NotConnected,
     /// The connection broke off.
     #[error("the connection to the store broke off")]
     Lost,

@@ -11,7 +11,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{change::Change, outbox::Outbox};
+use super::{
+    change::Change,
+    outbox::Outbox,
+    record::{Describe, Record},
+};
 
 /// Hears of the changes that others tell.
 pub trait Hearing: Send + Sync {
@@ -56,9 +60,12 @@ impl Break {
 pub(super) struct Exchange {
     pub(super) outbox: Outbox,
     hearing: Mutex<Option<Arc<dyn Hearing>>>,
+    describe: Mutex<Option<Describe>>,
     /// Whether every message is heard now.
     is_joined: AtomicBool,
     pub(super) messages: AtomicU64,
+    /// The records in the store, as of this member's last one.
+    pub(super) members: AtomicU64,
     heard: AtomicU64,
     breaks: [AtomicU64; Break::ALL.len()],
 }
@@ -68,8 +75,10 @@ impl Exchange {
         Self {
             outbox: Outbox::new(),
             hearing: Mutex::default(),
+            describe: Mutex::default(),
             is_joined: AtomicBool::new(false),
             messages: AtomicU64::new(0),
+            members: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             breaks: Default::default(),
         }
@@ -78,6 +87,17 @@ impl Exchange {
     /// Has that one hear from here on.
     pub(super) fn hear_for(&self, hearing: Arc<dyn Hearing>) {
         *self.hearing.lock() = Some(hearing);
+    }
+
+    /// Has that say what this member is from here on.
+    pub(super) fn describe_by(&self, describe: Describe) {
+        *self.describe.lock() = Some(describe);
+    }
+
+    /// What this member is now.
+    pub(super) fn record(&self) -> Option<Record> {
+        let describe = self.describe.lock().clone()?;
+        Some(describe())
     }
 
     /// Passes on what others told.
@@ -95,6 +115,7 @@ impl Exchange {
 
     /// No message is heard from here on.
     pub(super) fn leave(&self) {
+        self.members.store(0, Ordering::Relaxed);
         // In this order: who has seen the old value proves nothing after `silent`.
         if self.is_joined.swap(false, Ordering::SeqCst)
             && let Some(hearing) = self.hearing()

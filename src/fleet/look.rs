@@ -3,11 +3,10 @@
 use redis::Cmd;
 
 use super::{
-    bus::key_of,
     connect::{Connection, Connector, Server},
     error::StoreError,
     sealed::FleetKeys,
-    settings::Settings,
+    settings::{Settings, key_of},
 };
 use crate::domain::StoreUrl;
 
@@ -49,8 +48,8 @@ pub fn acl(settings: &Settings) -> String {
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
-        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +xadd +xrange \
-         +xrevrange +publish +info +time{select}"
+        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +xadd +xrange \
+         +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +info{select}"
     )
 }
 
@@ -71,6 +70,12 @@ fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
         command("XADD", &[&key, "NOMKSTREAM", "0-0", "m", ""]),
         command("PUBLISH", &[&key, ""]),
         command("EVAL", &["return 1", "1", &key]),
+        command("TIME", &[]),
+        command("ZADD", &[&key, "XX", "0", ""]),
+        command("ZCARD", &[&key]),
+        command("ZRANGE", &[&key, "0", "0"]),
+        command("ZREM", &[&key, ""]),
+        command("ZREMRANGEBYSCORE", &[&key, "0", "0"]),
     ]
 }
 

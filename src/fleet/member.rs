@@ -5,7 +5,6 @@
 //! meet all members at once.
 
 use std::{
-    convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,14 +13,18 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     breaker::Breaker,
     bus::Bus,
     change::Change,
-    connect::{Connection, Connector, Server},
+    connect::{Asker, Connection, Connector, Server},
     error::StoreError,
     exchange::{Break, Exchange, Hearing},
+    members::{Members, Register},
+    record::Describe,
     sealed::FleetKeys,
     settings::Settings,
 };
@@ -36,6 +39,10 @@ pub struct Member {
     exchange: Exchange,
     breaker: Breaker,
     link: Mutex<Link>,
+    process: Uuid,
+    register: Register,
+    /// The members as they were read the last time.
+    members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
 }
 
 /// The state of the connection.
@@ -44,6 +51,8 @@ struct Link {
     since: Timestamp,
     /// The server, while there is a connection.
     server: Option<Server>,
+    /// Asks it, while there is a connection.
+    asker: Option<Asker>,
     /// Why there is none, or why the last one ended.
     error: Option<String>,
     /// The connections that were made.
@@ -77,6 +86,8 @@ pub struct FleetStatus {
     pub messages: u64,
     /// Changes of other members that were heard.
     pub heard: u64,
+    /// The members that are there, this one among them, as of its last record; 0 while there is no connection.
+    pub members: u64,
     /// How often changes may have been missed, for each reason.
     pub breaks: Vec<BreakCount>,
 }
@@ -97,8 +108,12 @@ impl Member {
         connector.check_files()?;
         let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
         let bus = Bus::new(&settings.name, &keys).ok_or(StoreError::Seal)?;
-        let link = Link { since: Timestamp::now(), server: None, error: None, connections: 0 };
+        let (since, process) = (Timestamp::now(), bus.process());
+        let link = Link { since, server: None, asker: None, error: None, connections: 0 };
         Ok(Arc::new(Self {
+            register: Register::new(&settings.name, keys),
+            process,
+            members: tokio::sync::Mutex::default(),
             settings,
             connector,
             bus: tokio::sync::Mutex::new(bus),
@@ -111,6 +126,26 @@ impl Member {
     /// Has that one hear of changes from here on.
     pub fn hear_for(&self, hearing: Arc<impl Hearing + 'static>) {
         self.exchange.hear_for(hearing);
+    }
+
+    /// Has that say what this member is from here on.
+    pub fn describe_by(&self, describe: Describe) {
+        self.exchange.describe_by(describe);
+    }
+
+    /// The members that are there. They are read once a second at most.
+    pub async fn members(&self) -> Result<Arc<Members>, StoreError> {
+        let mut known = self.members.lock().await;
+        if let Some((read, members)) = &*known
+            && read.elapsed() < MEMBERS_EVERY
+        {
+            return Ok(Arc::clone(members));
+        }
+        let asker = self.link.lock().asker.clone();
+        let mut asker = asker.ok_or(StoreError::NotConnected)?;
+        let members = Arc::new(self.register.read(&mut asker, self.process).await?);
+        *known = Some((Instant::now(), Arc::clone(&members)));
+        Ok(members)
     }
 
     /// Whether every change that other members tell is heard now.
@@ -137,45 +172,52 @@ impl Member {
         timeout(limit, self.exchange.outbox.emptied()).await.is_ok()
     }
 
-    /// Stays connected until it is dropped.
-    pub async fn run(self: Arc<Self>) {
+    /// Stays connected until it is to end.
+    pub async fn run(self: Arc<Self>, ending: CancellationToken) {
         let mut bus = self.bus.lock().await;
         let mut backoff = Backoff::new(FIRST_PAUSE, *self.settings.store.reconnect);
-        loop {
+        while !ending.is_cancelled() {
             let began = Instant::now();
-            let Err(error) = self.connect(&mut bus).await;
+            let Err(error) = self.connect(&mut bus, &ending).await else { return };
             self.exchange.leave();
             self.lost(&error);
             if began.elapsed() > STABLE {
                 backoff.reset();
             }
-            sleep(backoff.pause()).await;
+            ending.run_until_cancelled(sleep(backoff.pause())).await;
         }
     }
 
-    /// Connects, and stays connected until the connection fails.
-    async fn connect(&self, bus: &mut Bus) -> Result<Infallible, StoreError> {
-        let mut connection = self.connector.connect().await?;
+    /// Connects, and stays connected until the connection fails, or it is to end: then its record goes.
+    async fn connect(&self, bus: &mut Bus, ending: &CancellationToken) -> Result<(), StoreError> {
+        let connecting = ending.run_until_cancelled(self.connector.connect());
+        let Some(connection) = connecting.await else { return Ok(()) };
+        let mut connection = connection?;
         self.connected(&connection);
         let place = connection.place.clone();
+        let (exchange, register) = (&self.exchange, &self.register);
         tokio::select! {
-            ended = bus.attend(&mut connection, &self.exchange) => ended,
-            error = self.connector.moved(&place) => Err(error),
+            Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
+            error = self.connector.moved(&place) => return Err(error),
+            () = ending.cancelled() => {}
         }
+        bus.leave(&mut connection, register).await
     }
 
     fn connected(&self, connection: &Connection) {
-        let Connection { server, place, .. } = connection;
+        let Connection { server, place, asker, .. } = connection;
         tracing::info!(%server, %place, "connected to the fleet's store");
         let mut link = self.link.lock();
         link.connections = link.connections.saturating_add(1);
         link.server = Some(server.clone());
+        link.asker = Some(asker.clone());
         link.since = Timestamp::now();
     }
 
     fn lost(&self, error: &StoreError) {
         let error = Chain(error).to_string();
         let mut link = self.link.lock();
+        link.asker = None;
         if link.server.take().is_some() {
             link.since = Timestamp::now();
             tracing::warn!(%error, "the fleet's store is lost; calls go on without it");
@@ -201,6 +243,7 @@ impl Member {
             waiting: self.exchange.outbox.len() as u64,
             messages: self.exchange.messages.load(Ordering::Relaxed),
             heard: self.exchange.heard(),
+            members: self.exchange.members.load(Ordering::Relaxed),
             breaks: self.exchange.breaks().map(reason).collect(),
         }
     }
@@ -208,5 +251,7 @@ impl Member {
 
 /// The first pause is as long as this at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the members are read at most, whoever asks.
+const MEMBERS_EVERY: Duration = Duration::from_secs(1);
 /// A connection that lasted longer was a good one: the next pause is a first one.
 const STABLE: Duration = Duration::from_secs(10);

@@ -15,6 +15,7 @@
 //! | [`settings`] | `[fleet]` |
 //! | `connect` | one connection: sentinels, TLS, login |
 //! | `member` | stays connected, and has the bus tell and hear |
+//! | `record`, `members` | what a member says of itself, and who is there |
 //! | `breaker` | whether a call may wait for the store |
 //! | [`change`] | what members tell each other |
 //! | `outbox` | what is still to be told |
@@ -32,15 +33,19 @@ pub mod error;
 mod exchange;
 mod look;
 mod member;
+mod members;
 mod outbox;
+mod record;
 mod sealed;
 pub mod settings;
 
-pub use change::{Change, Noted, Written};
+pub use change::{Change, Noted, Pause, Written};
 pub use connect::Server;
 pub use error::StoreError;
 pub use exchange::{Break, Hearing};
 pub use look::{Findings, acl, look};
 pub use member::{BreakCount, FleetStatus, Member};
+pub use members::{Members, Seen};
+pub use record::{Describe, InUse, MOST_PROFILES, Record, TrailHead};
 pub use sealed::KeyError;
 pub use settings::{Settings, StoreSettings};

@@ -4,6 +4,9 @@
 //! with a key of its own, which is derived from the fleet's: random nonces are safe for as many messages as it can
 //! send. The numbers of a publisher have no gaps. One that is missing was kept back, and one that comes again is
 //! skipped.
+//!
+//! The record of a member is `PGR1 | publisher 16 | nonce 12 | AES-256-GCM(record) | tag 16`, with the same key. It has
+//! no number: whoever runs the store can show an old record, or none.
 
 use std::{collections::HashMap, fmt, path::PathBuf};
 
@@ -26,7 +29,7 @@ pub(super) struct FleetKeys {
 }
 
 /// A process that tells changes.
-type Publisher = [u8; 16];
+pub(super) type Publisher = [u8; 16];
 
 /// Seals what this process tells.
 pub(super) struct Sealer {
@@ -83,6 +86,16 @@ impl FleetKeys {
         Opener { keys: self.clone(), own: own.publisher, known: HashMap::new() }
     }
 
+    /// Opens the record of a member.
+    pub(super) fn open_record(&self, record: &[u8]) -> Result<(Publisher, Vec<u8>), Unreadable> {
+        let (head, rest) = record.split_at_checked(RECORD_HEAD).ok_or(Unreadable)?;
+        let publisher = head.strip_prefix(RECORD_MAGIC).ok_or(Unreadable)?;
+        let publisher = publisher.try_into().map_err(|_| Unreadable)?;
+        let mut keys = self.keys.iter().filter_map(|key| self.of(key, &publisher));
+        let opened = keys.find_map(|key| open(&key, head, rest)).ok_or(Unreadable)?;
+        Ok((publisher, opened))
+    }
+
     fn of(&self, key: &Prk, publisher: &Publisher) -> Option<RandomizedNonceKey> {
         let info = [self.name.as_bytes(), publisher];
         let mut bytes = Zeroizing::new([0; 32]);
@@ -99,31 +112,49 @@ fn key(line: &[u8]) -> Option<Prk> {
 
 impl Sealer {
     /// Seals the next message.
-    pub(super) fn seal(&mut self, mut changes: Vec<u8>) -> Option<Vec<u8>> {
+    pub(super) fn seal(&mut self, changes: Vec<u8>) -> Option<Vec<u8>> {
         let number = self.number.checked_add(1)?;
         let head = [&MAGIC[..], &self.publisher, &number.to_be_bytes()].concat();
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(&head), &mut changes).ok()?;
+        let sealed = seal(&self.key, &head, changes)?;
         self.number = number;
-        Some([&head[..], nonce.as_ref(), &changes].concat())
+        Some(sealed)
     }
+
+    /// Seals a record of this member.
+    pub(super) fn seal_record(&self, record: Vec<u8>) -> Option<Vec<u8>> {
+        seal(&self.key, &[&RECORD_MAGIC[..], &self.publisher].concat(), record)
+    }
+
+    /// Identifies this process.
+    pub(super) fn publisher(&self) -> Publisher {
+        self.publisher
+    }
+}
+
+fn seal(key: &RandomizedNonceKey, head: &[u8], mut text: Vec<u8>) -> Option<Vec<u8>> {
+    let nonce = key.seal_in_place_append_tag(Aad::from(head), &mut text).ok()?;
+    Some([head, nonce.as_ref(), &text].concat())
+}
+
+/// Opens what follows a head: nonce, text and tag.
+fn open(key: &RandomizedNonceKey, head: &[u8], rest: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let mut text = sealed.to_vec();
+    let length = key.open_in_place(nonce, Aad::from(head), &mut text).ok()?.len();
+    text.truncate(length);
+    Some(text)
 }
 
 impl Opener {
     /// Opens a message.
     pub(super) fn open(&mut self, message: &[u8]) -> Result<Opened, Unreadable> {
         let (head, rest) = message.split_at_checked(HEAD).ok_or(Unreadable)?;
-        let (nonce, sealed) = rest.split_at_checked(NONCE_LEN).ok_or(Unreadable)?;
         let (publisher, number) = publisher_and_number(head).ok_or(Unreadable)?;
         if publisher == self.own {
             return Ok(Opened::Own);
         }
-        let opened = |key: &RandomizedNonceKey| {
-            let mut changes = sealed.to_vec();
-            let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-            let length = key.open_in_place(nonce, Aad::from(head), &mut changes).ok()?.len();
-            changes.truncate(length);
-            Some(changes)
-        };
+        let opened = |key: &RandomizedNonceKey| open(key, head, rest);
         if let Some((key, last)) = self.known.get_mut(&publisher) {
             let changes = opened(key).ok_or(Unreadable)?;
             if number <= *last {
@@ -177,6 +208,9 @@ pub enum KeyError {
 /// The first format.
 const MAGIC: &[u8; 4] = b"PGF1";
 const HEAD: usize = MAGIC.len() + 16 + 8;
+/// The first format of a record.
+const RECORD_MAGIC: &[u8; 4] = b"PGR1";
+const RECORD_HEAD: usize = RECORD_MAGIC.len() + 16;
 /// More than a fleet has processes in a day. Beyond it the numbers begin anew.
 const MOST_PUBLISHERS: usize = 16_384;
 
@@ -221,6 +255,31 @@ mod tests {
             assert_eq!(opener.open(&forged), Err(Unreadable), "byte {at}");
             assert_eq!(opener.open(&message[..at]), Err(Unreadable), "{at} bytes");
         }
+    }
+
+    #[test]
+    fn a_record_is_opened_by_members_alone_and_is_no_message() {
+        let fleet = keys(&line(1), "prod").unwrap();
+        let mut sealer = fleet.sealer().unwrap();
+        let record = sealer.seal_record(b"canary".to_vec()).unwrap();
+        assert!(!record.windows(6).any(|part| part == b"canary"));
+        let opened = fleet.open_record(&record).unwrap();
+        assert_eq!(opened, (sealer.publisher(), b"canary".to_vec()));
+        for stranger in [keys(&line(1), "test").unwrap(), keys(&line(2), "prod").unwrap()] {
+            assert_eq!(stranger.open_record(&record), Err(Unreadable));
+        }
+        let both = keys(&format!("{}\n{}", line(2), line(1)), "prod").unwrap();
+        assert!(both.open_record(&record).is_ok());
+        for at in 0..record.len() {
+            let mut forged = record.clone();
+            forged[at] ^= 1;
+            assert_eq!(fleet.open_record(&forged), Err(Unreadable), "byte {at}");
+            assert_eq!(fleet.open_record(&record[..at]), Err(Unreadable), "{at} bytes");
+        }
+        let other = fleet.sealer().unwrap();
+        assert_eq!(fleet.opener(&other).open(&record), Err(Unreadable));
+        let message = sealer.seal(b"x".to_vec()).unwrap();
+        assert_eq!(fleet.open_record(&message), Err(Unreadable));
     }
 
     #[test]

@@ -104,3 +104,9 @@ impl StoreSettings {
         Some(ClientCertificate { certificate, private_key })
     }
 }
+
+/// The name of something of a fleet, such as its stream and its channel. Channels know no databases, and the braces
+/// keep all keys of a fleet together.
+pub(super) fn key_of(fleet: &str, what: &str) -> String {
+    format!("pgw:{{{fleet}}}:{what}")
+}

@@ -115,7 +115,8 @@ impl Hearing for Notices {
                         self.cache().drop_noticed(feed.affected(), Noticed::Everything);
                     }
                 }
-                Change::Unknown => {}
+                // A pause is the profiles'.
+                Change::Pause(_) | Change::Unknown => {}
             }
         }
         for (profile, events) in events {

@@ -95,6 +95,7 @@ metrics! {
     "fleet_connections_total" counter [] "Connections that were made to it";
     "fleet_hearing" gauge [] "Whether every change that other members tell is heard; while it is 0, answers live for `ttl`";
     "fleet_waiting_changes" gauge [] "Changes that wait to be told";
+    "fleet_members" gauge [] "Members that are there, this one among them; 0 while there is no connection";
     "fleet_messages_total" counter [] "Messages with changes that were told";
     "fleet_heard_changes_total" counter [] "Changes of other members that were heard";
     "fleet_breaks_total" counter ["reason"] "How often changes may have been missed: `position` (the store has lost the last message that was heard, or was restarted empty), `gap` (a message was kept back), `unreadable` (sealed with another key, or forged)";

@@ -24,13 +24,13 @@ use tokio::net::TcpListener;
 use crate::support::{Gateway, Setup, Store, free_port};
 
 /// Made up: 32 bytes in Base64.
-const KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=";
-const OTHER_KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy1hbm90aGVyLW9uZSE=";
+pub(crate) const KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=";
+pub(crate) const OTHER_KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy1hbm90aGVyLW9uZSE=";
 const TOKEN: &str = "made-up-token-that-is-for-everything";
-const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
+pub(crate) const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
 const LIST: &str = "/accounts/users/customer/subtenant/list/";
 
-fn object() -> String {
+pub(crate) fn object() -> String {
     format!("/accounts/users/customer/subtenant/{ID}/")
 }
 
@@ -40,16 +40,18 @@ fn other() -> String {
 
 /// An upstream with an event log, whose objects have versions that writes increment.
 #[derive(Clone, Default)]
-struct Pigello(Arc<Mutex<World>>);
+pub(crate) struct Pigello(Arc<Mutex<World>>);
 
 #[derive(Default)]
 struct World {
     versions: HashMap<String, u64>,
+    /// Paths that are answered with `Retry-After`, and how often they were called.
+    limited: HashMap<String, (StatusCode, u64)>,
     log: Vec<Value>,
 }
 
 impl Pigello {
-    async fn start() -> (Self, SocketAddr) {
+    pub(crate) async fn start() -> (Self, SocketAddr) {
         let pigello = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -62,6 +64,16 @@ impl Pigello {
     fn change(&self, path: &str) {
         *self.0.lock().versions.entry(path.to_owned()).or_default() += 1;
     }
+
+    /// Asks for a pause of a minute at a path from now on.
+    fn limit(&self, path: &str, status: StatusCode) {
+        self.0.lock().limited.insert(path.to_owned(), (status, 0));
+    }
+
+    /// How often a path was called since then.
+    fn calls(&self, path: &str) -> u64 {
+        self.0.lock().limited[path].1
+    }
 }
 
 async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
@@ -70,6 +82,10 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
         let is_first = request.uri().query().unwrap().contains("_page=1&");
         let log = if is_first { pigello.0.lock().log.clone() } else { Vec::new() };
         return Value::from(log).to_string().into_response();
+    }
+    if let Some((status, calls)) = pigello.0.lock().limited.get_mut(&path) {
+        *calls += 1;
+        return (*status, [("retry-after", "60")], "{}").into_response();
     }
     if *request.method() != Method::GET {
         pigello.change(&path);
@@ -80,7 +96,7 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
 }
 
 /// The tables of a member.
-fn member(store: &Store, key_file: &Path) -> String {
+pub(crate) fn member(store: &Store, key_file: &Path) -> String {
     format!(
         "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\nurl = \"{}\"\nreconnect = \"300ms\"\n\
          [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\n",
@@ -98,30 +114,31 @@ fn behind(sentinel: u16, tables: &str) -> String {
 }
 
 /// Two members before the same upstream, which hear each other.
-struct Fleet {
-    store: Store,
+pub(crate) struct Fleet {
+    pub(crate) store: Store,
     pigello: Pigello,
-    one: Gateway,
-    two: Gateway,
+    pub(crate) one: Gateway,
+    pub(crate) two: Gateway,
 }
 
 impl Fleet {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         Self::start_with("", "").await
     }
 
     /// With more tables for each.
-    async fn start_with(one: &str, two: &str) -> Option<Self> {
+    pub(crate) async fn start_with(one: &str, two: &str) -> Option<Self> {
         let store = Store::valkey(&[])?;
         let (pigello, address) = Pigello::start().await;
         let key = store.secret("key", KEY);
-        let start = async |more: &str| {
+        let start = async |name: &str, more: &str| {
             let setup = Setup::plain(&format!("http://{address}"));
+            let setup = setup.variable(&format!("PIGELLO_GATEWAY_AUDIT__INSTANCE={name}"));
             let gateway = setup.with(&member(&store, &key)).with(more).start().await;
             until(&gateway, |fleet| fleet["hearing"] == true).await;
             gateway
         };
-        let (one, two) = (start(one).await, start(two).await);
+        let (one, two) = (start("one", one).await, start("two", two).await);
         Some(Self { store, pigello, one, two })
     }
 
@@ -134,7 +151,7 @@ impl Fleet {
 }
 
 /// The state of the fleet, once it is so.
-async fn until(gateway: &Gateway, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(gateway: &Gateway, is_so: impl Fn(&Value) -> bool) -> Value {
     loop {
         let fleet = status(gateway).await;
         if is_so(&fleet) {
@@ -144,7 +161,7 @@ async fn until(gateway: &Gateway, is_so: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-async fn status(gateway: &Gateway) -> Value {
+pub(crate) async fn status(gateway: &Gateway) -> Value {
     gateway.admin().get("/status").await.json()["fleet"].take()
 }
 
@@ -406,6 +423,78 @@ async fn the_proof_needs_the_bus_and_a_break_leaves_ttl() {
     until_version(&fleet.two, &path, 1).await;
 }
 
+/// What a gateway knows of its upstream.
+async fn upstream(gateway: &Gateway) -> Value {
+    gateway.admin().get("/status").await.json()["upstreams"][0].take()
+}
+
+/// Its operations that are left alone, once there are so many.
+async fn until_left_alone(gateway: &Gateway, count: usize) -> (Value, Duration) {
+    let began = Instant::now();
+    loop {
+        let upstream = upstream(gateway).await;
+        if upstream["suspended_operations"].as_array().unwrap().len() == count {
+            return (upstream, began.elapsed());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_one_is_asked_for_is_a_pause_of_all_within_a_second() {
+    let Some(fleet) = Fleet::start().await else { return };
+    let Fleet { one, two, pigello, .. } = &fleet;
+    let before = status(two).await["messages"].take();
+    for (path, status, number) in [
+        (object(), StatusCode::TOO_MANY_REQUESTS, 1),
+        (LIST.to_owned(), StatusCode::SERVICE_UNAVAILABLE, 2),
+    ] {
+        pigello.limit(&path, status);
+        one.caller().get(&path).await;
+        let (_, took) = until_left_alone(two, number).await;
+        assert!(took < SECOND, "{took:?}");
+        let asked = pigello.calls(&path);
+        let refused = two.caller().get(&path).await;
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        let seconds: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((55..=66).contains(&seconds), "{seconds}");
+        assert!(
+            refused.json()["detail"].as_str().unwrap().contains("another gateway of the fleet")
+        );
+        assert_eq!(pigello.calls(&path), asked, "Pigello was not asked");
+    }
+    // Two operations are the whole profile.
+    let known = upstream(two).await;
+    assert!(known["pause_seconds"].as_u64().unwrap() >= 55 && known["pause_is_heard"] == true);
+    let tenant = format!("/accounts/users/customer/tenant/{ID}/");
+    assert_eq!(two.caller().get(&tenant).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(upstream(one).await["pause_is_heard"].is_null(), "it was asked itself");
+    assert_eq!(status(two).await["messages"], before, "what is heard is not told again");
+    let page = two.admin().get("/").await;
+    assert!(
+        String::from_utf8_lossy(&page.body).contains("as another gateway of the fleet was asked")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_told_once_and_is_of_the_profile_alone() {
+    let other = "[credentials.unlike]\nsource = \"directory\"\npath = \"credentials\"\n\
+                 [profiles.unlike]\nupstream = \"http://127.0.0.1:9\"\ninsecure_http = true\ncredentials = \"unlike\"\n";
+    let Some(fleet) = Fleet::start_with("", other).await else { return };
+    let Fleet { one, two, pigello, .. } = &fleet;
+    let before = status(one).await["messages"].as_u64().unwrap();
+    pigello.limit(&object(), StatusCode::TOO_MANY_REQUESTS);
+    let path = object();
+    let calls = (0..20).map(|_| one.caller().get(&path));
+    futures_util::future::join_all(calls).await;
+    until_left_alone(two, 1).await;
+    let upstreams = two.admin().get("/status").await.json()["upstreams"].take();
+    let others = upstreams.as_array().unwrap().iter().find(|it| it["profile"] == "unlike").unwrap();
+    assert_eq!(others["suspended_operations"], json!([]));
+    until(one, |fleet| fleet["waiting"] == 0).await;
+    assert_eq!(status(one).await["messages"], before + 1);
+}
+
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
@@ -413,7 +502,7 @@ struct Command {
 }
 
 /// Runs `fleet` at a gateway; what it prints, and whether it fails.
-async fn command(gateway: &Gateway, arguments: &[&str]) -> (String, bool) {
+pub(crate) async fn command(gateway: &Gateway, arguments: &[&str]) -> (String, bool) {
     let socket = format!("unix:{}", gateway.path("admin.sock").display());
     let (name, rest) = arguments.split_first().unwrap();
     let all = ["fleet", name, "--address", &socket].into_iter().chain(rest.iter().copied());

@@ -9,6 +9,7 @@
 mod activity;
 mod chart;
 pub(super) mod errors;
+pub(super) mod fleet;
 mod format;
 pub(super) mod permissions;
 pub(super) mod profiles;

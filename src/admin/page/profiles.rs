@@ -15,7 +15,7 @@ use super::{
     PageData,
     format::{item, many, prose, share, span, thousands, took},
     shell,
-    state::{in_words, mark, of_notices},
+    state::{in_words, mark, of_notices, pause_in_words},
 };
 use crate::{
     admin::{
@@ -138,7 +138,7 @@ fn about(view: &GatewayView, judged: &Judged) -> Markup {
                 }
                 (item("Breaker", health.breaker.state().label()))
                 @let pause = health.rate_limit.pause().as_secs();
-                @if pause > 0 { (item("Pause", format!("for {} more", span(pause)))) }
+                @if pause > 0 { (item("Pause", pause_in_words(pause, health))) }
                 @if let Some(state) = view.notices.state(&profile.name) { (of_notices(state)) }
             }
             @if let Some(trouble) = judged.troubles.first() { p { (prose(trouble.remedy())) } }

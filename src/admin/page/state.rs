@@ -17,7 +17,7 @@ use crate::{
     fleet::FleetStatus,
     notices::NoticesState,
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
-    proxy::profile::CircuitBreakerState,
+    proxy::profile::{CircuitBreakerState, UpstreamHealth},
 };
 
 pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
@@ -47,7 +47,7 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
                         (item("Learnt rate", mark("look", &format!("{rate} calls a second"))))
                     }
                     @let pause = health.rate_limit.pause().as_secs();
-                    @if pause > 0 { (item("Pause", mark("look", &format!("for {} more", span(pause))))) }
+                    @if pause > 0 { (item("Pause", mark("look", &pause_in_words(pause, health)))) }
                 }
                 @if let Some((_, answers)) = answers {
                     (item("Calls sent", thousands(answers.calls)))
@@ -64,6 +64,15 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
             }
         }
     }
+}
+
+pub(super) fn pause_in_words(seconds: u64, health: &UpstreamHealth) -> String {
+    let from = if health.rate_limit.is_pause_heard() {
+        ", as another gateway of the fleet was asked"
+    } else {
+        ""
+    };
+    format!("for {} more{from}", span(seconds))
 }
 
 pub(super) fn credentials(data: &PageData<'_>) -> Markup {
@@ -182,6 +191,9 @@ pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
                 None => mark("look", "none: the gateway goes on by itself"),
             }))
             (item("Since", moment(fleet.since)))
+            @if fleet.connected {
+                (item("Members", html! { a href="/fleet/members" { (thousands(fleet.members)) } }))
+            }
             (item("Changes", html! {
                 (thousands(fleet.heard)) " heard, " (many(fleet.waiting, "change")) " to tell"
             }))

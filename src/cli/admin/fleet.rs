@@ -1,13 +1,20 @@
 //! `fleet`: what a running gateway knows of its fleet, and what it has all of it do.
+//!
+//! `fleet wait` is in [`wait`](super::wait).
 
 use std::io::{self, Write};
 
+use comfy_table::{ContentArrangement, Table, presets};
 use http::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::{AdminTarget, purge::What};
-use crate::cli::Failure;
+use super::{
+    AdminTarget,
+    purge::What,
+    wait::{FleetWaitArgs, wait},
+};
+use crate::{cli::Failure, domain::visible, fleet::Members};
 
 /// Shows the fleet of a running gateway, or drops cached responses of all its members.
 #[derive(Debug, clap::Args)]
@@ -18,19 +25,26 @@ pub struct FleetArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum FleetCommand {
-    /// Show the connection to the store, and what is told and heard over it
+    /// Show the connection to the store, what is told and heard over it, and the members
+    ///
+    /// What more than half of the members do not have has a `≠`. The exit code is 1 while not everything is heard.
     Status(FleetStatusArgs),
+    /// Wait until every member uses a version of credentials
+    ///
+    /// Then nobody needs the old secret. Members that have not loaded the profile do not count, and at least one must
+    /// have it. A member whose record cannot be read counts as one that does not use the version. The exit code is 1 if
+    /// the time is over first.
+    Wait(FleetWaitArgs),
     /// Drop cached responses of all members
     Purge(FleetPurgeArgs),
 }
 
-/// Shows the connection of a running gateway to the fleet's store, and what is told and heard over it. The exit code is
-/// 1 while not everything is heard.
+/// Shows the connection of a running gateway to the fleet's store, what is told and heard over it, and the members.
 #[derive(Debug, clap::Args)]
 struct FleetStatusArgs {
     #[command(flatten)]
     target: AdminTarget,
-    /// Print JSON: `fleet` of `/status`.
+    /// Print JSON: `fleet` of `/status`, with the `members` and the number of `unreadable` records of `/fleet`.
     #[arg(long)]
     json: bool,
 }
@@ -51,21 +65,35 @@ struct FleetPurgeArgs {
 pub async fn fleet(args: &FleetArgs, out: &mut impl Write) -> Result<(), Failure> {
     match &args.command {
         FleetCommand::Status(args) => status(args, out).await,
+        FleetCommand::Wait(args) => wait(args, out).await,
         FleetCommand::Purge(args) => purge(args, out).await,
     }
 }
 
 async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let (_, status): (_, Value) = args.target.admin()?.json(Method::GET, "/status").await?;
-    let Some(fleet) = status.get("fleet") else {
+    let admin = args.target.admin()?;
+    let (_, mut status): (_, Map<String, Value>) = admin.json(Method::GET, "/status").await?;
+    let Some(Value::Object(mut fleet)) = status.remove("fleet") else {
         return Err(Failure::failed("the gateway has no fleet: there is no [fleet]"));
     };
+    let is_hearing = fleet.get("hearing") == Some(&Value::Bool(true));
+    let members = admin.ask(Method::GET, "/fleet").await?;
+    let listed: Option<Members> = serde_json::from_str(&members.text).ok();
     if args.json {
-        writeln!(out, "{fleet:#}")?;
+        if let Some(Members { members, unreadable }) = listed {
+            // The list takes the place of its length.
+            fleet.insert("members".to_owned(), json!(members));
+            fleet.insert("unreadable".to_owned(), unreadable.into());
+        }
+        writeln!(out, "{:#}", Value::Object(fleet))?;
     } else {
-        tell(fleet, out)?;
+        tell(&Value::Object(fleet), out)?;
+        match listed {
+            Some(members) => list(&members, out)?,
+            None => writeln!(out, "members      not known: {}", visible(members.text.trim_end()))?,
+        }
     }
-    if fleet["hearing"] == true {
+    if is_hearing {
         Ok(())
     } else {
         Err(Failure::failed("not every change of the fleet is heard; answers live for `ttl`"))
@@ -96,6 +124,33 @@ fn tell(fleet: &Value, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "missed       {} times, because of {reason}", each["count"])?;
     }
     Ok(())
+}
+
+/// The members, a line each.
+fn list(Members { members, unreadable }: &Members, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "members      {}", members.len())?;
+    if *unreadable > 0 {
+        writeln!(out, "unreadable   {unreadable} records; their members have another key")?;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["MEMBER", "VERSION", "CONFIGURATION", "CREDENTIALS", "EVENT LOG", "SEEN"]);
+    for seen in members {
+        let record = &seen.record;
+        let cell = |what: &str, text: &str| {
+            let differs = seen.differs.iter().any(|known| known == what);
+            format!("{}{}", if differs { "≠ " } else { "" }, visible(text))
+        };
+        table.add_row([
+            visible(&record.instance).into_owned(),
+            cell("version", &record.version),
+            cell("configuration", &record.configuration),
+            cell("credentials", &record.credentials_in_words()),
+            cell("event_log", &record.event_log),
+            format!("{} s ago", seen.seen_seconds),
+        ]);
+    }
+    writeln!(out, "\n{}", table.trim_fmt())
 }
 
 /// The gateway's answer.

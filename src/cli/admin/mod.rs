@@ -8,6 +8,7 @@ mod purge;
 mod refresh;
 mod reload;
 mod status;
+mod wait;
 
 use client::AdminClient;
 pub(super) use client::{AdminTarget, announce, is_gateway, profiles_of, status_of};

@@ -15,6 +15,7 @@ use crate::{
     credentials::CredentialManager,
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
+    fleet,
     telemetry::Metrics,
 };
 
@@ -47,6 +48,8 @@ pub struct Family {
     loading: Loading,
     waiting: Semaphore,
     metrics: Arc<Metrics>,
+    /// Is told of the pauses of members.
+    fleet: Option<Arc<fleet::Member>>,
 }
 
 /// A loaded member, or one that is being loaded.
@@ -77,6 +80,7 @@ impl Family {
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
         loading: Loading,
         metrics: Arc<Metrics>,
+        fleet: Option<Arc<fleet::Member>>,
     ) -> Self {
         let members = Store::builder()
             .name("members")
@@ -93,7 +97,7 @@ impl Family {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting, metrics }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics, fleet }
     }
 
     /// The settings.
@@ -143,7 +147,7 @@ impl Family {
             table: self.settings.table.clone(),
             partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
-            health: UpstreamHealth::new(name, self.settings.health),
+            health: UpstreamHealth::new(name, self.settings.health, self.fleet.clone()),
             calls: self.metrics.profiles().of_member(name),
         });
         let member = Arc::new(Member { profile, unloaded: CancellationToken::new() });
@@ -251,7 +255,7 @@ impl Family {
         let sources = Sources::default();
         let make =
             move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
-        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1)))
+        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1), None))
     }
 }
 

@@ -76,7 +76,7 @@ impl Profile {
             quota: QuotaSettings::default(),
             retry_share: 0.2,
         };
-        let health = UpstreamHealth::new(&name, settings);
+        let health = UpstreamHealth::new(&name, settings, None);
         Self { table: name.clone(), name, partition, manager, health, calls }
     }
 }

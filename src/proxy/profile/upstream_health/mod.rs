@@ -3,9 +3,12 @@
 //!
 //! A response is judged by its operation first: one that fails, or that asks for a pause, says nothing of
 //! the others. When several say the same, and when connections fail, it is the upstream.
+//!
+//! A pause that Pigello asks one member of a fleet for is a pause of all: they share the limit.
 
 mod circuit_breaker;
 mod operations;
+mod pause;
 mod rate_limit;
 mod retry_budget;
 
@@ -16,7 +19,8 @@ use tokio::time::Instant;
 
 use self::{
     circuit_breaker::{BreakerPermit, Outcome},
-    operations::TroubledOperations,
+    operations::{Paused, TroubledOperations},
+    pause::Pause,
 };
 pub use self::{
     circuit_breaker::{CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState},
@@ -27,6 +31,7 @@ use crate::{
     body::Body,
     domain::{LabelValue, Operation, ProfileName},
     error::{Error, Fault, Kind},
+    fleet::{self, Change},
 };
 
 /// How the health of an upstream is judged.
@@ -50,17 +55,27 @@ pub struct UpstreamHealth {
     /// How many retries are allowed.
     pub retry_budget: RetryBudget,
     operations: TroubledOperations,
+    profile: ProfileName,
+    /// Is told of pauses.
+    fleet: Option<Arc<fleet::Member>>,
 }
 
 impl UpstreamHealth {
-    /// The state of an upstream that was never called. The log names the profile.
-    pub fn new(profile: &ProfileName, settings: HealthSettings) -> Arc<Self> {
+    /// The state of an upstream that was never called. The log names the profile, and the fleet, if there is one, is
+    /// told of pauses.
+    pub fn new(
+        profile: &ProfileName,
+        settings: HealthSettings,
+        fleet: Option<Arc<fleet::Member>>,
+    ) -> Arc<Self> {
         let HealthSettings { breaker, quota, retry_share } = settings;
         Arc::new(Self {
             breaker: Arc::new(CircuitBreaker::new(breaker, profile)),
             rate_limit: UpstreamRateLimit::new(quota, profile),
             retry_budget: RetryBudget::new(retry_share),
             operations: TroubledOperations::new(breaker, profile),
+            profile: profile.clone(),
+            fleet,
         })
     }
 
@@ -100,9 +115,19 @@ impl UpstreamHealth {
             // No clock ends that early, so there is no pause to note.
             && let Some(until) = Instant::now().checked_add(pause)
         {
-            let is_for_all = self.operations.pause(operation, until);
-            let is_too_many = response.status() == StatusCode::TOO_MANY_REQUESTS;
-            self.rate_limit.learn(is_too_many, until, is_for_all);
+            let status = response.status();
+            let paused = self.pause(operation, Pause { until, is_heard: false }, status, false);
+            if paused.is_news
+                && let Some(fleet) = &self.fleet
+            {
+                fleet.tell(Change::Pause(fleet::Pause {
+                    profile: self.profile.clone(),
+                    operation: operation.map(|operation| operation.name().into()),
+                    is_for_all: paused.are_several,
+                    status: status.as_u16(),
+                    until,
+                }));
+            }
         }
         match judge(result) {
             Judgement::Well => {
@@ -118,6 +143,31 @@ impl UpstreamHealth {
             Judgement::ConnectionFailed => permit.upstream.report(Outcome::Connection),
             Judgement::Nothing => {}
         }
+    }
+
+    /// Learns of a pause that another member of the fleet was asked for, as if this one had been.
+    pub fn hear(&self, operation: Option<&Operation>, pause: &fleet::Pause) {
+        let fleet::Pause { until, is_for_all, status, .. } = *pause;
+        let heard = Pause::heard(until);
+        let Some(left) = heard.left(Instant::now()) else { return };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        if self.pause(operation, heard, status, is_for_all).is_news {
+            let (profile, operation) = (&self.profile, operation.map(Operation::name));
+            tracing::info!(%profile, operation, ?left, "Pigello asks another gateway of the fleet for a pause");
+        }
+    }
+
+    fn pause(
+        &self,
+        operation: Option<&Operation>,
+        pause: Pause,
+        status: StatusCode,
+        is_for_all: bool,
+    ) -> Paused {
+        let paused = self.operations.pause(operation, pause);
+        let is_too_many = status == StatusCode::TOO_MANY_REQUESTS;
+        self.rate_limit.learn(is_too_many, pause, is_for_all || paused.are_several);
+        paused
     }
 
     /// Learns that an operation did not answer in time. The attempt was given up and has told nothing.

@@ -15,8 +15,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::circuit_breaker::{
-    BreakerPermit, CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState, Outcome, WINDOW,
+use super::{
+    circuit_breaker::{
+        BreakerPermit, CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState, Outcome, WINDOW,
+    },
+    pause::Pause,
 };
 use crate::{
     domain::{Operation, ProfileName},
@@ -39,12 +42,21 @@ pub(super) struct TroubledOperations {
 struct Trouble {
     breaker: Arc<CircuitBreaker>,
     failed: Instant,
-    paused_until: Option<Instant>,
+    pause: Option<Pause>,
+}
+
+/// What a pause of an operation means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Paused {
+    /// Whether it is not known yet.
+    pub(super) is_news: bool,
+    /// Whether another operation pauses, too.
+    pub(super) are_several: bool,
 }
 
 impl Trouble {
     fn is_over(&self, now: Instant) -> bool {
-        self.paused_until.is_none_or(|until| until <= now)
+        self.pause.is_none_or(|pause| pause.until <= now)
             && now.saturating_duration_since(self.failed) >= WINDOW
             && self.breaker.state() == CircuitBreakerState::Closed
     }
@@ -69,10 +81,11 @@ impl TroubledOperations {
         entries.retain(|_, trouble| !trouble.is_over(now));
         self.any.store(!entries.is_empty(), Ordering::Release);
         let Some(trouble) = entries.get(name(operation)) else { return Ok(None) };
-        if let Some(until) = trouble.paused_until.filter(|until| now < *until) {
-            let detail =
-                "Pigello has asked for a pause of this operation (its `Retry-After`, or a 429)";
-            let wait = until.saturating_duration_since(now);
+        if let Some((pause, wait)) = trouble.pause.and_then(|it| Some((it, it.left(now)?))) {
+            let detail = format!(
+                "Pigello has {} for a pause of this operation (its `Retry-After`, or a 429)",
+                pause.whom()
+            );
             return Err(Error::new(Kind::UpstreamRateLimited, detail).retry_after(wait));
         }
         // All of them are calls of the one operation, so any may probe it.
@@ -104,17 +117,18 @@ impl TroubledOperations {
         several
     }
 
-    /// Notes that the upstream asks for a pause of an operation. Returns whether it asks for a pause of
-    /// another one, too.
-    pub(super) fn pause(&self, operation: Option<&Operation>, until: Instant) -> bool {
+    /// Notes that the upstream asks for a pause of an operation.
+    pub(super) fn pause(&self, operation: Option<&Operation>, pause: Pause) -> Paused {
         let now = Instant::now();
         let name = name(operation);
         let mut entries = self.entries.lock();
         let trouble = self.entry(&mut entries, name, now);
-        trouble.paused_until = Some(trouble.paused_until.map_or(until, |known| known.max(until)));
-        entries.iter().any(|(other, trouble)| {
-            other != name && trouble.paused_until.is_some_and(|until| now < until)
-        })
+        let is_news = !pause.is_known(trouble.pause);
+        trouble.pause = Some(pause.or(trouble.pause));
+        let are_several = entries.iter().any(|(other, trouble)| {
+            other != name && trouble.pause.is_some_and(|it| now < it.until)
+        });
+        Paused { is_news, are_several }
     }
 
     /// The operations that are paused or whose breaker is open, by name.
@@ -124,7 +138,7 @@ impl TroubledOperations {
         let mut names: Vec<_> = entries
             .iter()
             .filter(|(_, trouble)| {
-                trouble.paused_until.is_some_and(|until| now < until)
+                trouble.pause.is_some_and(|pause| now < pause.until)
                     || trouble.breaker.state() != CircuitBreakerState::Closed
             })
             .map(|(name, _)| name.clone())
@@ -143,7 +157,7 @@ impl TroubledOperations {
         entries.entry(name.to_owned()).or_insert_with(|| Trouble {
             breaker: Arc::new(CircuitBreaker::new(self.settings, &self.profile)),
             failed: now,
-            paused_until: None,
+            pause: None,
         })
     }
 }
@@ -199,12 +213,17 @@ mod tests {
     async fn a_pause_is_for_one_operation_until_another_one_asks_for_it_too() {
         let operations = operations();
         let (one, other) = (operation("tenant.list"), operation("subtenant.get"));
-        let until = Instant::now() + Duration::from_mins(5);
-        assert!(!operations.pause(Some(&one), until));
+        let pause = Pause { until: Instant::now() + Duration::from_mins(5), is_heard: false };
+        let paused = operations.pause(Some(&one), pause);
+        assert_eq!(paused, Paused { is_news: true, are_several: false });
+        assert!(!operations.pause(Some(&one), pause).is_news);
         let refused = operations.admit(Some(&one)).unwrap_err();
         assert_eq!(refused.kind(), Kind::UpstreamRateLimited);
         assert_eq!(refused.retry_after_hint(), Some(Duration::from_mins(5)));
         assert!(operations.admit(Some(&other)).is_ok());
-        assert!(operations.pause(Some(&other), until));
+        let paused = operations.pause(Some(&other), Pause { is_heard: true, ..pause });
+        assert_eq!(paused, Paused { is_news: true, are_several: true });
+        let refused = operations.admit(Some(&other)).unwrap_err();
+        assert!(refused.to_string().contains("another gateway of the fleet"), "{refused}");
     }
 }

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::pause::{LONGEST_PAUSE, Pause};
 use crate::{
     domain::{LabelValue, ProfileName},
     error::{Error, Kind},
@@ -54,7 +55,7 @@ pub struct UpstreamRateLimit {
 struct RateState {
     /// For the log.
     profile: ProfileName,
-    paused_until: Option<Instant>,
+    pause: Option<Pause>,
     /// Until then, a 429 may be of a call that was in flight with the one that taught the rate.
     learnt_until: Option<Instant>,
     /// Calls in a [`WINDOW`]; `None` is no limit.
@@ -84,7 +85,7 @@ impl UpstreamRateLimit {
         let now = Instant::now();
         let state = RateState {
             profile: profile.clone(),
-            paused_until: None,
+            pause: None,
             learnt_until: None,
             rate: None,
             raised: now,
@@ -105,7 +106,7 @@ impl UpstreamRateLimit {
             return Ok(());
         }
         let admitted = state.admit(now, caller.cloned());
-        if state.paused_until.is_none() && state.rate.is_none() {
+        if state.pause.is_none() && state.rate.is_none() {
             self.limited.store(false, Ordering::Relaxed);
         }
         admitted
@@ -127,24 +128,24 @@ impl UpstreamRateLimit {
     }
 
     /// Learns from a response that asks for a pause. The pause is the profile's if it is `is_for_all`.
-    pub(super) fn learn(&self, is_too_many: bool, until: Instant, is_for_all: bool) {
+    pub(super) fn learn(&self, is_too_many: bool, pause: Pause, is_for_all: bool) {
         let mut state = self.state.lock();
         let now = Instant::now();
         state.roll(now);
         if is_for_all {
-            state.paused_until = Some(state.paused_until.map_or(until, |known| known.max(until)));
+            state.pause = Some(pause.or(state.pause));
         }
         // Responses to calls that were in flight together count once.
         let is_known = state.learnt_until.is_some_and(|until| now < until);
         let seen = state.window.used.max(state.before);
         if is_too_many && !is_known && self.settings.enabled && seen > self.settings.minimum {
             state.rate = Some(seen.saturating_sub(seen / 5).max(self.settings.minimum));
-            state.raised = until;
-            state.learnt_until = Some(until);
+            state.raised = pause.until;
+            state.learnt_until = Some(pause.until);
             let (profile, rate) = (&state.profile, state.rate);
             tracing::warn!(%profile, rate, "Pigello asks for fewer calls");
         }
-        if state.paused_until.is_some() || state.rate.is_some() {
+        if state.pause.is_some() || state.rate.is_some() {
             self.limited.store(true, Ordering::Relaxed);
         }
     }
@@ -156,8 +157,14 @@ impl UpstreamRateLimit {
 
     /// The rest of the pause.
     pub fn pause(&self) -> Duration {
-        let until = self.state.lock().paused_until;
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        let pause = self.state.lock().pause;
+        pause.and_then(|pause| pause.left(Instant::now())).unwrap_or_default()
+    }
+
+    /// Whether another member of the fleet was asked for the pause.
+    pub fn is_pause_heard(&self) -> bool {
+        let pause = self.state.lock().pause;
+        pause.is_some_and(|pause| pause.is_heard && pause.left(Instant::now()).is_some())
     }
 }
 
@@ -177,15 +184,16 @@ impl RateState {
     }
 
     fn refuse_in_pause(&mut self, now: Instant) -> Result<(), Error> {
-        if let Some(until) = self.paused_until {
-            if now < until {
-                let detail = "Pigello has asked for a pause (its `Retry-After`, or a 429) of several operations";
-                let error = Error::new(Kind::UpstreamRateLimited, detail);
-                return Err(error.retry_after(until.saturating_duration_since(now)));
-            }
-            self.paused_until = None;
-        }
-        Ok(())
+        let Some(pause) = self.pause else { return Ok(()) };
+        let Some(left) = pause.left(now) else {
+            self.pause = None;
+            return Ok(());
+        };
+        let detail = format!(
+            "Pigello has {} for a pause (its `Retry-After`, or a 429) of several operations",
+            pause.whom()
+        );
+        Err(Error::new(Kind::UpstreamRateLimited, detail).retry_after(left))
     }
 
     /// The share of each caller.
@@ -255,8 +263,6 @@ pub(super) fn told_pause(status: StatusCode, headers: &HeaderMap) -> Option<Dura
 const WINDOW: Duration = Duration::from_secs(1);
 /// After it, an earlier window says nothing.
 const TWO_WINDOWS: Duration = WINDOW.saturating_mul(2);
-/// The longest pause, whatever the header says.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How long no 429 must come before the rate rises.
 const RAISE_EVERY: Duration = Duration::from_secs(5);
 
@@ -280,8 +286,12 @@ mod tests {
     }
 
     fn learn(quota: &UpstreamRateLimit, status: StatusCode, headers: &HeaderMap, is_for_all: bool) {
-        let until = Instant::now() + told_pause(status, headers).unwrap();
-        quota.learn(status == StatusCode::TOO_MANY_REQUESTS, until, is_for_all);
+        let pause = after(told_pause(status, headers).unwrap());
+        quota.learn(status == StatusCode::TOO_MANY_REQUESTS, pause, is_for_all);
+    }
+
+    fn after(length: Duration) -> Pause {
+        Pause { until: Instant::now() + length, is_heard: false }
     }
 
     #[tokio::test(start_paused = true)]
@@ -291,7 +301,7 @@ mod tests {
             admit(&quota, "app").unwrap();
         }
         assert!(quota.admit_spare().is_ok(), "there is no rate");
-        quota.learn(true, Instant::now(), true);
+        quota.learn(true, after(Duration::ZERO), true);
         let rate = quota.rate().unwrap();
         advance(WINDOW).await;
         // The caller's share is all there is, used or not.
@@ -303,7 +313,7 @@ mod tests {
         // It has not called for two windows.
         advance(TWO_WINDOWS).await;
         assert!(quota.admit_spare().is_ok());
-        quota.learn(true, Instant::now() + WINDOW, true);
+        quota.learn(true, after(WINDOW), true);
         assert_eq!(quota.admit_spare().unwrap_err().kind(), Kind::UpstreamRateLimited);
     }
 

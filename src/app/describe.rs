@@ -1,0 +1,67 @@
+//! What this gateway tells its fleet of itself.
+
+use std::{sync::Arc, time::SystemTime};
+
+use jiff::Timestamp;
+
+use super::parts::Shared;
+use crate::{
+    audit::Trail,
+    fleet::{Describe, InUse, MOST_PROFILES, Record, TrailHead},
+    notices::Notices,
+    proxy::profile::{Profile, Profiles},
+};
+
+/// Describes the parts of one configuration, in a process of that start.
+pub(super) fn describe(shared: &Shared, started: SystemTime) -> Describe {
+    let started = Timestamp::try_from(started).unwrap_or_default();
+    let configuration = shared.policy_id.to_string();
+    let (trail, notices) = (shared.trail.clone(), Arc::clone(&shared.notices));
+    let profiles = Arc::clone(&shared.profiles);
+    Arc::new(move || {
+        let (credentials, more) = credentials(&profiles);
+        Record {
+            instance: trail.stats().instance.as_deref().unwrap_or_default().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: configuration.clone(),
+            started,
+            trail: head(&trail),
+            event_log: event_log(&notices).to_owned(),
+            credentials,
+            more,
+        }
+    })
+}
+
+/// The line before the last checkpoint, which has its hash.
+fn head(trail: &Trail) -> Option<TrailHead> {
+    let checkpoint = trail.last_checkpoint()?;
+    let seq = checkpoint.seq.checked_sub(1)?;
+    Some(TrailHead { chain: checkpoint.chain, seq, hash: checkpoint.prev })
+}
+
+/// The worst of all profiles.
+fn event_log(notices: &Notices) -> &'static str {
+    const WORST_FIRST: [&str; 3] = ["stopped", "incomplete", "complete"];
+    let logs = notices.status();
+    let mut worst = WORST_FIRST.into_iter();
+    worst.find(|state| logs.iter().any(|log| log.state.event_log == *state)).unwrap_or("off")
+}
+
+/// What each profile uses, and how many more there are.
+fn credentials(profiles: &Profiles) -> (Vec<InUse>, u64) {
+    let mut present: Vec<_> = profiles.present().collect();
+    present
+        .sort_by(|one, other| (one.is_member(), &one.name).cmp(&(other.is_member(), &other.name)));
+    let more = present.len().saturating_sub(MOST_PROFILES);
+    let in_use = |profile: &Arc<Profile>| {
+        let set = profile.manager.status();
+        InUse {
+            profile: profile.name.clone(),
+            set: set.name,
+            version: set.version,
+            state: set.state.label().to_owned(),
+        }
+    };
+    (present.iter().take(MOST_PROFILES).map(in_use).collect(), more as u64)
+}

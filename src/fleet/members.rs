@@ -1,0 +1,229 @@
+//! The records of the members: who is there, and what each of them runs.
+//!
+//! A member writes its record every ten seconds, and sooner when something changes, into a sorted set of the store, in
+//! place of the one before. It removes it when it ends. The score is the store's time in microseconds, so members'
+//! clocks are not compared. A record of more than thirty seconds ago is of a member that is gone, and the next one that
+//! writes removes it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    connect::Asker,
+    error::StoreError,
+    record::{InUse, Record},
+    sealed::FleetKeys,
+    settings::key_of,
+};
+use crate::domain::ProfileName;
+
+/// The members that are there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Members {
+    /// By name.
+    pub members: Vec<Seen>,
+    /// Records that cannot be read: sealed with another key, or of another form.
+    pub unreadable: u64,
+}
+
+/// A member, as its last record has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// Identifies the process.
+    pub process: Uuid,
+    /// Whether it is this one.
+    pub is_self: bool,
+    /// How old the record is, in seconds.
+    pub seen_seconds: u64,
+    /// In what it differs from most members: `version`, `configuration`, `event_log`, `credentials`.
+    pub differs: Vec<String>,
+    /// What it says.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// What more than half of the members have.
+struct Usual<'a> {
+    version: Option<&'a str>,
+    configuration: Option<&'a str>,
+    event_log: Option<&'a str>,
+    /// The version of each profile's credentials, among those that have the profile.
+    credentials: BTreeMap<&'a ProfileName, Option<&'a Option<String>>>,
+}
+
+impl<'a> Usual<'a> {
+    fn of(records: &'a [Record]) -> Self {
+        let mut credentials: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for used in records.iter().flat_map(|record| &record.credentials) {
+            credentials.entry(&used.profile).or_default().push(&used.version);
+        }
+        let credentials = credentials.into_iter();
+        Self {
+            version: usual(records.iter().map(|record| &*record.version)),
+            configuration: usual(records.iter().map(|record| &*record.configuration)),
+            event_log: usual(records.iter().map(|record| &*record.event_log)),
+            credentials: credentials.map(|(profile, all)| (profile, usual(all))).collect(),
+        }
+    }
+
+    fn differences(&self, record: &Record) -> Vec<String> {
+        let is_usual = |used: &InUse| {
+            self.credentials.get(&used.profile).copied().flatten() == Some(&used.version)
+        };
+        let differences = [
+            ("version", self.version != Some(&record.version)),
+            ("configuration", self.configuration != Some(&record.configuration)),
+            ("event_log", self.event_log != Some(&record.event_log)),
+            ("credentials", !record.credentials.iter().all(is_usual)),
+        ];
+        let differing = differences.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(what, _)| what.to_owned()).collect()
+    }
+}
+
+/// The value that more than half of them have, if there is one.
+fn usual<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Option<T> {
+    let (mut counts, mut all) = (HashMap::new(), 0_usize);
+    for value in values {
+        all = all.saturating_add(1);
+        let count: &mut usize = counts.entry(value).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts.into_iter().find_map(|(value, count)| (count > all / 2).then_some(value))
+}
+
+/// Where the records are.
+#[derive(Debug)]
+pub(super) struct Register {
+    key: String,
+    keys: FleetKeys,
+}
+
+impl Register {
+    pub(super) fn new(fleet: &str, keys: FleetKeys) -> Self {
+        Self { key: key_of(fleet, "members"), keys }
+    }
+
+    /// Puts a record in place of the one before, and returns how many there are.
+    pub(super) async fn write(
+        &self,
+        store: &mut Asker,
+        before: &[u8],
+        record: &[u8],
+    ) -> Result<u64, StoreError> {
+        let mut write = redis::cmd("EVAL");
+        write.arg(WRITE).arg(1).arg(&self.key).arg(before).arg(record).arg(ALIVE.as_secs());
+        store.ask(&write).await
+    }
+
+    /// Removes a record.
+    pub(super) async fn remove(&self, store: &mut Asker, record: &[u8]) -> Result<(), StoreError> {
+        let mut remove = redis::cmd("ZREM");
+        remove.arg(&self.key).arg(record);
+        store.ask(&remove).await
+    }
+
+    /// Reads all of them, a page at a time. `own` is this process.
+    pub(super) async fn read(&self, store: &mut Asker, own: Uuid) -> Result<Members, StoreError> {
+        let (seconds, micros): (u64, u64) = store.ask(&redis::cmd("TIME")).await?;
+        let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
+        let alive = u64::try_from(ALIVE.as_micros()).unwrap_or(u64::MAX);
+        let mut after = now.saturating_sub(alive);
+        // A member that writes while pages are read is in two of them.
+        let (mut found, mut unreadable, mut count) = (BTreeMap::new(), 0_u64, 0_usize);
+        loop {
+            let mut page = redis::cmd("ZRANGE");
+            page.arg(&self.key).arg(format!("({after}")).arg("+inf").arg("BYSCORE");
+            page.arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+            let records: Vec<(Vec<u8>, String)> = store.ask(&page).await?;
+            count = count.saturating_add(records.len());
+            let is_last = records.len() < PAGE || count >= MOST_MEMBERS;
+            for (sealed, written) in records {
+                after = written.parse().map_err(|_| StoreError::Form)?;
+                let Some((process, record)) = self.open(&sealed) else {
+                    unreadable = unreadable.saturating_add(1);
+                    continue;
+                };
+                let seen_seconds = now.saturating_sub(after) / 1_000_000;
+                found.insert(process, (seen_seconds, record));
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (seen, records): (Vec<_>, Vec<_>) =
+            found.into_iter().map(|(process, (seen, record))| ((process, seen), record)).unzip();
+        let usual = Usual::of(&records);
+        let differences: Vec<_> = records.iter().map(|record| usual.differences(record)).collect();
+        let mut members: Vec<_> = seen
+            .into_iter()
+            .zip(differences)
+            .zip(records)
+            .map(|(((process, seen_seconds), differs), record)| Seen {
+                process,
+                is_self: process == own,
+                seen_seconds,
+                differs,
+                record,
+            })
+            .collect();
+        members.sort_by(|one, other| one.record.instance.cmp(&other.record.instance));
+        Ok(Members { members, unreadable })
+    }
+
+    fn open(&self, sealed: &[u8]) -> Option<(Uuid, Record)> {
+        if sealed.len() > MOST_BYTES {
+            return None;
+        }
+        let (process, text) = self.keys.open_record(sealed).ok()?;
+        Some((Uuid::from_bytes(process), serde_json::from_slice(&text).ok()?))
+    }
+}
+
+/// Writes a record, and removes the one before it and those of members that are gone.
+pub(super) const WRITE: &str = "\
+local now = redis.call('TIME')
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', (now[1] - ARGV[3]) .. '000000')
+redis.call('ZADD', KEYS[1], now[1] .. string.format('%06d', now[2]), ARGV[2])
+return redis.call('ZCARD', KEYS[1])";
+/// The time between two records of a member, about.
+const EVERY: Duration = Duration::from_secs(10);
+/// How long a record is of a member that is there: two may be late.
+const ALIVE: Duration = Duration::from_secs(30);
+/// The records of one reading.
+const PAGE: usize = 100;
+/// More are not read.
+const MOST_MEMBERS: usize = 10_000;
+/// A record of [`MOST_PROFILES`](super::record::MOST_PROFILES) takes half of it.
+const MOST_BYTES: usize = 64 * 1024;
+/// The pause before the next record. Members are not in step.
+pub(super) fn pause() -> Duration {
+    EVERY.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_most_members_is_named() {
+        let records = [
+            Record::made_up("a", &[("p", "7")]),
+            Record::made_up("a", &[("p", "7"), ("alone", "1")]),
+            Record::made_up("b", &[("p", "6")]),
+        ];
+        let usual = Usual::of(&records);
+        let differences = records.each_ref().map(|record| usual.differences(record));
+        assert_eq!(differences, [vec![], vec![], vec!["configuration", "credentials"]]);
+        // Of two that differ, nobody knows which is the odd one.
+        let usual = Usual::of(&records[1..]);
+        assert_eq!(usual.differences(&records[1]), ["configuration", "credentials"]);
+    }
+}

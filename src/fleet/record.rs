@@ -1,0 +1,141 @@
+//! What a member says of itself.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ProfileName;
+
+/// What a member says of itself. A field that a later version adds is skipped by those before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What it is called, as in the audit trail.
+    pub instance: String,
+    /// The version of the program.
+    pub version: String,
+    /// The identifier of the configuration in force, which each audit record has as `policy`.
+    pub configuration: String,
+    /// When the process started, by its clock.
+    pub started: Timestamp,
+    /// The head of its audit trail, as of the last checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<TrailHead>,
+    /// What its event logs are, the worst of all profiles: `off`, `complete`, `incomplete` or `stopped`.
+    pub event_log: String,
+    /// The credentials in use: those of profiles with tables first, then of loaded members of templates.
+    pub credentials: Vec<InUse>,
+    /// How many more profiles there are.
+    #[serde(default)]
+    pub more: u64,
+}
+
+/// A line of an audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrailHead {
+    /// The chain that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// The credentials that a profile uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    /// The profile.
+    pub profile: ProfileName,
+    /// Its credential set.
+    pub set: String,
+    /// The version in use, never a value; none if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The state of the set.
+    pub state: String,
+}
+
+/// Says what this member is now.
+pub type Describe = Arc<dyn Fn() -> Record + Send + Sync>;
+
+impl Record {
+    /// Whether both say the same, but for the trail, which always grows.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        let but_trail = |record: &Self| Self { trail: None, ..record.clone() };
+        but_trail(self) == but_trail(other)
+    }
+
+    /// The sets with their versions: `production 7, test 3 and 12 more`.
+    pub fn credentials_in_words(&self) -> String {
+        let version = |used: &InUse| used.version.clone().unwrap_or_else(|| "–".to_owned());
+        let sets: BTreeSet<_> =
+            self.credentials.iter().map(|used| format!("{} {}", used.set, version(used))).collect();
+        let told: Vec<_> = sets.iter().take(MOST_TOLD).map(String::as_str).collect();
+        let more = sets.len().saturating_sub(told.len()) as u64;
+        match more.saturating_add(self.more) {
+            0 => told.join(", "),
+            more => format!("{} and {more} more", told.join(", ")),
+        }
+    }
+}
+
+/// The profiles that a record names.
+pub const MOST_PROFILES: usize = 200;
+/// The sets that are told in words.
+const MOST_TOLD: usize = 3;
+
+#[cfg(test)]
+impl Record {
+    /// A record with that configuration and the versions of those profiles.
+    pub(super) fn made_up(configuration: &str, versions: &[(&str, &str)]) -> Self {
+        let used = |(profile, version): &(&str, &str)| InUse {
+            profile: ProfileName::new(*profile),
+            set: (*profile).to_owned(),
+            version: Some((*version).to_owned()),
+            state: "fresh".to_owned(),
+        };
+        Self {
+            instance: "one".to_owned(),
+            version: "1.0.0".to_owned(),
+            configuration: configuration.to_owned(),
+            started: Timestamp::UNIX_EPOCH,
+            trail: None,
+            event_log: "off".to_owned(),
+            credentials: versions.iter().map(used).collect(),
+            more: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_the_same_while_only_its_trail_grows() {
+        let one = Record::made_up("a", &[("p", "7")]);
+        let head = TrailHead { chain: None, seq: 7, hash: "made up".to_owned() };
+        assert!(one.says_the_same(&Record { trail: Some(head), ..one.clone() }));
+        assert!(!one.says_the_same(&Record::made_up("a", &[("p", "8")])));
+    }
+
+    #[test]
+    fn credentials_are_told_by_set() {
+        let some = Record::made_up("a", &[("p", "7"), ("q", "3")]);
+        assert_eq!(some.credentials_in_words(), "p 7, q 3");
+        let many = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
+        let many = Record { more: 10, ..Record::made_up("a", &many) };
+        assert_eq!(many.credentials_in_words(), "a 1, b 1, c 1 and 11 more");
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_read() {
+        let mut text = serde_json::to_value(Record::made_up("a", &[("p", "7")])).unwrap();
+        text["later"] = serde_json::json!({"x": 1});
+        assert_eq!(
+            serde_json::from_value::<Record>(text).unwrap(),
+            Record::made_up("a", &[("p", "7")])
+        );
+    }
+}
