@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{access::Gate, check::Checks, token::Token};
 pub use self::{
-    access::{Access, Role, Tokens, TokensError},
+    access::{Access, Role, Tokens},
     relay::Relay,
     reload::{Mistake, NotReloaded, ReloadOrder, ReloadOrders, Reloaded, reload_orders},
     routes::routes,

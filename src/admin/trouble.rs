@@ -106,13 +106,7 @@ impl ProfileTrouble {
 pub(super) fn judged(view: &GatewayView) -> Vec<Judged> {
     let mut present: Vec<_> = view.directory.present().collect();
     // Those with tables of their own come first, and are in order.
-    present.sort_by(|one, other| {
-        (one.is_member(), &one.table, &one.name).cmp(&(
-            other.is_member(),
-            &other.table,
-            &other.name,
-        ))
-    });
+    present.sort_by_cached_key(|it| (it.is_member(), it.table.clone(), it.name.clone()));
     let judge = |profile: Arc<Profile>| Judged { troubles: ProfileTrouble::of(&profile), profile };
     present.into_iter().map(judge).collect()
 }

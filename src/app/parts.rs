@@ -15,7 +15,7 @@ use super::{
     profiles::{self, NewManager, ProfileParts},
 };
 use crate::{
-    admin::{Tokens, TokensError},
+    admin::Tokens,
     audit::{self, CallCause, CredentialsChange, ListIds, Trail},
     config::{
         Settings,
@@ -31,7 +31,7 @@ use crate::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
         RevocationVerifier, TlsError, Trust,
     },
-    process::open_files,
+    process::{open_files, token_file::TokenFileError},
     proxy::{
         self, PathParts, UpstreamParts,
         cache::{self, Cache},
@@ -532,7 +532,7 @@ pub enum StartError {
     ListenerTls(#[from] CertificatesError),
     /// The token file of the admin listener cannot be used: the configuration's fault, too.
     #[error("the tokens of the admin listener cannot be used")]
-    Tokens(#[from] TokensError),
+    Tokens(#[from] TokenFileError),
     /// The file of the tokens of webhooks cannot be used: the configuration's fault.
     #[error("the tokens of webhooks cannot be used")]
     HookTokens(#[from] HookTokensError),

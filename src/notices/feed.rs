@@ -24,7 +24,6 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{
     Source,
@@ -41,7 +40,7 @@ use crate::{
     audit::NoticesTaken,
     domain::{CanonicalTarget, Catalog, OperationMatch, ProfileName, RequestId},
     proxy::{
-        cache::{Affected, Cache, Noticed},
+        cache::{Affected, Cache, Noticed, object_of},
         profile::{Coherence, Profile},
     },
 };
@@ -461,7 +460,7 @@ impl Notices {
             return Vec::new();
         };
         let stored = Stored {
-            object: path.rsplit('/').find_map(|segment| Uuid::try_parse(segment).ok()),
+            object: object_of(path),
             collection: operation.and_then(|it| it.collection()).map(str::to_owned),
             is_list: operation.is_some_and(|it| it.is_list()),
             rule,

@@ -3,16 +3,11 @@
 //! A line is a token, and the name of a profile if the token is for that one alone. Empty lines and lines that
 //! begin with `#` are left out. The gateway keeps only the digests.
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
-
-use zeroize::Zeroizing;
+use std::path::{Path, PathBuf};
 
 use crate::{
     domain::ProfileName,
-    process::files::{PrivateFileError, open_private},
+    process::token_file::{self, TWICE, TokenFileError, check_length},
     secret::TokenDigest,
 };
 
@@ -37,35 +32,9 @@ impl Audience {
 }
 
 impl HookTokens {
-    /// Reads the file, which must be private ([`open_private`]).
+    /// Reads the file.
     pub fn read(path: &Path) -> Result<Self, HookTokensError> {
-        let unreadable = |source| HookTokensError::Unreadable { path: path.to_owned(), source };
-        let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
-        open_private(path)?.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-        Self::parse(&text).map_err(|(line, what)| HookTokensError::Line {
-            path: path.to_owned(),
-            line,
-            what,
-        })
-    }
-
-    /// The line, counted from 1, and what is wrong with it.
-    fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
-        let mut tokens = Vec::new();
-        if text.len() as u64 == MAX_BYTES {
-            return Err((1, "the file is too large for one of tokens"));
-        }
-        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if !line.is_empty() && !line.starts_with(b"#") {
-                let token = token(line).map_err(|what| (at + 1, what))?;
-                if tokens.iter().any(|(known, _)| *known == token.0) {
-                    return Err((at + 1, "the token stands there twice"));
-                }
-                tokens.push(token);
-            }
-        }
-        if tokens.is_empty() { Err((1, "there is no token")) } else { Ok(Self(tokens)) }
+        Ok(Self(token_file::read(path, MAX_BYTES, token)?))
     }
 
     /// Whom a token is for, if it is known. Compares with every token, each in constant time.
@@ -82,7 +51,10 @@ impl HookTokens {
     }
 }
 
-fn token(line: &[u8]) -> Result<(TokenDigest, Audience), &'static str> {
+fn token(
+    line: &[u8],
+    known: &[(TokenDigest, Audience)],
+) -> Result<(TokenDigest, Audience), &'static str> {
     let form = "write `TOKEN` or `TOKEN PROFILE`";
     let line = std::str::from_utf8(line).map_err(|_| form)?;
     let mut words = line.split_ascii_whitespace().take_while(|word| !word.starts_with('#'));
@@ -92,38 +64,22 @@ fn token(line: &[u8]) -> Result<(TokenDigest, Audience), &'static str> {
     if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
         return Err("a token has letters, digits and -._~, because it is part of a path");
     }
-    if token.len() < MIN_TOKEN {
-        return Err("the token has less than 32 characters; `openssl rand -hex 32` makes one");
-    }
+    check_length(token)?;
     let audience = profile.map_or(Audience::All, |name| Audience::One(ProfileName::new(name)));
-    Ok((TokenDigest::of(token), audience))
+    let digest = TokenDigest::of(token);
+    if known.iter().any(|(known, _)| *known == digest) {
+        Err(TWICE)
+    } else {
+        Ok((digest, audience))
+    }
 }
 
 /// Why a file of tokens is not used. No message quotes a token.
 #[derive(Debug, thiserror::Error)]
 pub enum HookTokensError {
-    /// It is no private file.
+    /// It is no file of tokens.
     #[error(transparent)]
-    File(#[from] PrivateFileError),
-    /// It cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
-    },
-    /// A line is wrong.
-    #[error("{}:{line}: {what}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    File(#[from] TokenFileError),
     /// It names a profile that the configuration does not have.
     #[error("{}: a token is for the profile `{profile}`, which is not in the configuration", path.display())]
     Profile {
@@ -134,10 +90,8 @@ pub enum HookTokensError {
     },
 }
 
-/// The shortest token: 128 bits in hexadecimal digits.
-const MIN_TOKEN: usize = 32;
 /// Two tokens for each of a thousand profiles, and comments.
-const MAX_BYTES: u64 = 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +103,7 @@ mod tests {
     #[test]
     fn a_token_is_for_all_profiles_or_for_one() {
         let text = format!("# made up\n\n{ALL}\r\n {ONE}\tproduction # since May\n");
-        let tokens = HookTokens::parse(text.as_bytes()).unwrap();
+        let tokens = HookTokens(token_file::parse(text.as_bytes(), MAX_BYTES, token).unwrap());
         assert_eq!(tokens.audience(ALL), Some(&Audience::All));
         let one = Audience::One(ProfileName::new("production"));
         assert_eq!(tokens.audience(ONE), Some(&one));
@@ -174,7 +128,7 @@ mod tests {
             (format!("{ALL}\n{ONE}\n{ALL} production\n"), 3),
             ("x".repeat(1024 * 1024), 1),
         ] {
-            let (at, what) = HookTokens::parse(text.as_bytes()).unwrap_err();
+            let (at, what) = token_file::parse(text.as_bytes(), MAX_BYTES, token).unwrap_err();
             assert_eq!(at, line, "{what}");
             assert!(!what.contains("made-up"));
         }

@@ -1,5 +1,5 @@
 //! The process as a whole: allocator, memory protection, open files, panics, file modes,
-//! files that are read again, users.
+//! files that are read again, files of tokens, users.
 
 mod allocator;
 pub mod files;
@@ -7,4 +7,5 @@ pub mod hardening;
 pub mod open_files;
 pub mod panics;
 pub mod reread;
+pub mod token_file;
 pub mod users;

@@ -26,7 +26,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 
 pub(super) use self::enter::{enter, make_link};
 use self::sessions::Sessions;
-pub use self::tokens::{Tokens, TokensError};
+pub use self::tokens::Tokens;
 use super::{AdminState, GatewayView};
 use crate::{audit::AdminAction, domain::Peer, secret::TokenDigest};
 

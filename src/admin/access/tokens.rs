@@ -3,16 +3,11 @@
 //! A line of the file is a role and a token, `read TOKEN` or `operate TOKEN`; empty lines and lines that begin
 //! with `#` are left out. The gateway keeps only the digests.
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
-
-use zeroize::Zeroizing;
+use std::path::Path;
 
 use super::Role;
 use crate::{
-    process::files::{PrivateFileError, open_private},
+    process::token_file::{self, TWICE, TokenFileError, check_length},
     secret::TokenDigest,
 };
 
@@ -21,63 +16,9 @@ use crate::{
 pub struct Tokens(Vec<(TokenDigest, Role)>);
 
 impl Tokens {
-    /// Reads the file, which must be private ([`open_private`]).
-    pub fn read(path: &Path) -> Result<Self, TokensError> {
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
-        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-        let read = open_private(path)?.take(limit).read_to_end(&mut text);
-        read.map_err(|source| TokensError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|(line, what)| TokensError::Line {
-            path: path.to_owned(),
-            line,
-            what,
-        })
-    }
-
-    /// The line, counted from 1, and what is wrong with it.
-    fn parse(text: &[u8]) -> Result<Self, (usize, &'static str)> {
-        let mut tokens = Self::default();
-        if text.len() == MAX_BYTES {
-            return Err((1, "the file is too large for one of tokens"));
-        }
-        for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if !line.is_empty() && !line.starts_with(b"#") {
-                tokens.add(line).map_err(|what| (at + 1, what))?;
-            }
-        }
-        if tokens.is_empty() {
-            return Err((1, "there is no token"));
-        }
-        Ok(tokens)
-    }
-
-    fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        const FORM: &str = "write `read TOKEN` or `operate TOKEN`";
-        let line = std::str::from_utf8(line).map_err(|_| FORM)?;
-        let mut words = line.split_ascii_whitespace();
-        let role = match words.next().unwrap_or_default() {
-            "read" => Role::Read,
-            "operate" => Role::Operate,
-            _ => return Err(FORM),
-        };
-        let token = words.next().filter(|token| !token.starts_with('#')).ok_or(FORM)?;
-        // What follows is a comment.
-        let is_alone = words.next().is_none_or(|word| word.starts_with('#'));
-        if !is_alone
-            || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
-        {
-            return Err("a token has letters, digits and -._~+/= (RFC 6750)");
-        }
-        if token.len() < MIN_TOKEN {
-            return Err("the token has less than 32 characters; `openssl rand -hex 32` makes one");
-        }
-        let digest = TokenDigest::of(token);
-        if self.role(&digest).is_some() {
-            return Err("the token stands there twice");
-        }
-        self.0.push((digest, role));
-        Ok(())
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self, TokenFileError> {
+        token_file::read(path, MAX_BYTES, token).map(Self)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -95,35 +36,28 @@ impl Tokens {
     }
 }
 
-/// Why a token file is not used. No message quotes a token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// It is no private file.
-    #[error(transparent)]
-    File(#[from] PrivateFileError),
-    /// It cannot be read.
-    #[error("{} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        #[source]
-        source: io::Error,
-    },
-    /// A line is wrong.
-    #[error("{}:{line}: {what}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+fn token(line: &[u8], known: &[(TokenDigest, Role)]) -> Result<(TokenDigest, Role), &'static str> {
+    const FORM: &str = "write `read TOKEN` or `operate TOKEN`";
+    let line = std::str::from_utf8(line).map_err(|_| FORM)?;
+    let mut words = line.split_ascii_whitespace();
+    let role = match words.next().unwrap_or_default() {
+        "read" => Role::Read,
+        "operate" => Role::Operate,
+        _ => return Err(FORM),
+    };
+    let token = words.next().filter(|token| !token.starts_with('#')).ok_or(FORM)?;
+    // What follows is a comment.
+    let is_alone = words.next().is_none_or(|word| word.starts_with('#'));
+    if !is_alone
+        || !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+    {
+        return Err("a token has letters, digits and -._~+/= (RFC 6750)");
+    }
+    check_length(token)?;
+    let digest = TokenDigest::of(token);
+    if known.iter().any(|(known, _)| *known == digest) { Err(TWICE) } else { Ok((digest, role)) }
 }
 
-/// The shortest token: 128 bits in hexadecimal digits.
-const MIN_TOKEN: usize = 32;
 const MAX_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -138,7 +72,7 @@ mod tests {
     #[test]
     fn a_file_has_roles_and_tokens() {
         let text = format!("# made up\n\nread {READ}\r\n  operate\t{OPERATE}  \n");
-        let tokens = Tokens::parse(text.as_bytes()).unwrap();
+        let tokens = Tokens(token_file::parse(text.as_bytes(), MAX_BYTES, token).unwrap());
         assert_eq!(tokens.role(&TokenDigest::of(READ)), Some(Role::Read));
         assert_eq!(tokens.role(&TokenDigest::of(OPERATE)), Some(Role::Operate));
         for other in ["", READ.get(1..).unwrap(), &READ.to_uppercase(), &format!("{READ} ")] {
@@ -162,9 +96,8 @@ mod tests {
             (format!("read {READ}\noperate {READ}\n"), 2),
             (format!("read {}", "x".repeat(MAX_BYTES)), 1),
         ] {
-            let (at, what) =
-                Tokens::parse(text.as_bytes().get(..MAX_BYTES).unwrap_or(text.as_bytes()))
-                    .unwrap_err();
+            let text = text.as_bytes().get(..MAX_BYTES).unwrap_or(text.as_bytes());
+            let (at, what) = token_file::parse(text, MAX_BYTES, token).unwrap_err();
             assert_eq!(at, line, "{what}");
             assert!(!what.contains("made-up"));
         }

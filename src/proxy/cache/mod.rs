@@ -43,7 +43,10 @@ pub use handle::{Affected, Cache, Noticed, SystemClock, WallClock};
 pub use life::StoredLife;
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings};
-pub use storage::store::{CacheStats, OperationUsage};
+pub use storage::{
+    epochs::object_of,
+    store::{CacheStats, OperationUsage},
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

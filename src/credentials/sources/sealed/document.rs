@@ -307,21 +307,25 @@ mod tests {
             values(&[(ValueName::ClientSecret, r#"made"up\/~"#)]),
             Timestamp::now(),
         );
-        set.replace_current(values(&[(ValueName::ClientCt, "0012")]), Timestamp::now());
+        set.replace_current(values(&[(ValueName::ClientCt, "001200340056")]), Timestamp::now());
         document.sets.insert("a \"name\"".to_owned(), set);
         let bytes = document.to_bytes().unwrap();
         let again = Document::from_bytes(&bytes).unwrap();
         let set = &again.sets["a \"name\""];
         assert_eq!(set.last_version, 2);
         assert!(
-            set.current.as_ref().unwrap().values.same_as(&values(&[(ValueName::ClientCt, "0012")]))
+            set.current
+                .as_ref()
+                .unwrap()
+                .values
+                .same_as(&values(&[(ValueName::ClientCt, "001200340056")]))
         );
         let previous = set.previous.as_ref().unwrap();
         assert!(
             previous.values.get(ValueName::ClientSecret).unwrap().same_as(&text(r#"made"up\/~"#))
         );
         assert_eq!(again.fingerprint_salt, document.fingerprint_salt);
-        assert!(!format!("{again:?}").contains("0012"));
+        assert!(!format!("{again:?}").contains("001200340056"));
     }
 
     #[test]

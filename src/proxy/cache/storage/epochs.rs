@@ -68,11 +68,9 @@ pub(in crate::proxy::cache) struct Subject<'a> {
     pub(in crate::proxy::cache) is_list: bool,
 }
 
-impl Subject<'_> {
-    /// The object that the path names: its last UUID, in any spelling.
-    fn object(&self) -> Option<Uuid> {
-        self.path.rsplit('/').find_map(|segment| Uuid::try_parse(segment).ok())
-    }
+/// The object that a path names: its last UUID, in any spelling.
+pub fn object_of(path: &str) -> Option<Uuid> {
+    path.rsplit('/').find_map(|segment| Uuid::try_parse(segment).ok())
 }
 
 /// The counters of a response and their values when its fetch began.
@@ -96,7 +94,8 @@ impl Epochs {
                 [path, slot(lists), self.slot(Some(subject.profile), lists)]
             }
             collection => {
-                let object = subject.object().map(|id| self.slot(None, EpochScope::Object(id)));
+                let object =
+                    object_of(subject.path).map(|id| self.slot(None, EpochScope::Object(id)));
                 let objects = collection.map(|collection| slot(EpochScope::Objects(collection)));
                 [path, objects.unwrap_or(path), object.unwrap_or(path)]
             }
