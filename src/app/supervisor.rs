@@ -200,7 +200,7 @@ impl Supervisor {
         }
         if let Some(fleet) = &shared.fleet {
             fleet.hear_for(Arc::new(Hearer::of(shared)));
-            fleet.describe_by(describe(shared, self.started));
+            fleet.describe_by(describe(shared, fleet.role(), self.started));
         }
         self.tasks.spawn(Arc::clone(notices).keep_settling(stop.clone()));
         let following = shared.following().run();
