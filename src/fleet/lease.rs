@@ -146,7 +146,7 @@ impl Leases {
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(profiles.len());
         for profile in profiles {
-            let name = self.keys.hidden(profile.as_ref()).ok_or(StoreError::Seal)?;
+            let name = self.keys.hidden(profile.as_str()).ok_or(StoreError::Seal)?;
             command.arg(key_of(&self.fleet, &format!("lease:{name}")));
         }
         command.arg(&self.process);
