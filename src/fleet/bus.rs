@@ -20,8 +20,11 @@
 use std::{convert::Infallible, fmt, num::NonZero, str, sync::atomic::Ordering, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
@@ -51,7 +54,7 @@ pub(super) struct Bus {
     /// When the stream was read to its end the last time.
     all_read: Instant,
     unsent: Option<Unsent>,
-    pace: DefaultDirectRateLimiter,
+    pace: Pace,
     /// The last record of this member that was written, sealed.
     sealed: Vec<u8>,
     /// What it says, and when the next one is due.
@@ -68,6 +71,21 @@ struct Unsent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct EntryId(u64, u64);
 
+/// Limits the messages of a second.
+type Pace = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// The time since an instant, by tokio's clock, by which the bus sleeps as well.
+#[derive(Clone, Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
+
 /// Entries as the store answers them: ids, and fields with values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
 
@@ -83,7 +101,10 @@ impl Bus {
             all_heard: Instant::now(),
             all_read: Instant::now(),
             unsent: None,
-            pace: RateLimiter::direct(Quota::per_second(MESSAGES_A_SECOND)),
+            pace: RateLimiter::direct_with_clock(
+                Quota::per_second(MESSAGES_A_SECOND),
+                TokioClock(Instant::now()),
+            ),
             sealed: Vec::new(),
             written: None,
         })
@@ -279,7 +300,7 @@ impl Bus {
             exchange.outbox.filled().await;
         }
         while let Err(early) = self.pace.check() {
-            sleep(early.wait_time_from(DefaultClock::default().now())).await;
+            sleep(early.wait_time_from(self.pace.clock().now())).await;
         }
     }
 

@@ -37,6 +37,9 @@ pub enum Change {
     Pause(Pause),
     /// A member has read an event log.
     Tick(Tick),
+    /// A member is going to read event logs. Who hears it knows the number of its messages, so that none can be missing
+    /// before the first tick.
+    Hello,
     /// What a newer member tells.
     #[serde(other)]
     Unknown,
@@ -177,8 +180,9 @@ impl Change {
             Self::Purge { .. } => 2,
             Self::Everything => 3,
             Self::Pause(_) => 4,
-            Self::Tick(_) => TICK,
-            Self::Unknown => 6,
+            Self::Tick(_) => 5,
+            Self::Hello => 6,
+            Self::Unknown => 7,
         }
     }
 
@@ -194,7 +198,7 @@ impl Change {
             }
             Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
             Self::Tick(Tick { by, .. }) => by.len(),
-            Self::Purge { .. } | Self::Everything | Self::Unknown => 0,
+            Self::Purge { .. } | Self::Everything | Self::Hello | Self::Unknown => 0,
         };
         texts.saturating_add(size_of::<Self>())
     }
@@ -230,10 +234,10 @@ impl Tick {
 }
 
 /// The values of the label `kind`.
-pub(super) const KINDS: [&str; 7] =
-    ["written", "event", "purge", "everything", "pause", "tick", "unknown"];
-/// The place of ticks among them.
-pub(super) const TICK: usize = 5;
+pub(super) const KINDS: [&str; 8] =
+    ["written", "event", "purge", "everything", "pause", "tick", "hello", "unknown"];
+/// How many of them, the first ones, change something.
+pub(super) const CHANGING: usize = 5;
 /// The longest name of a member that is kept.
 const MOST_NAME: usize = 64;
 

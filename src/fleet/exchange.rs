@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    change::{Change, KINDS, TICK},
+    change::{CHANGING, Change, KINDS},
     outbox::{Batch, Outbox},
     record::{Describe, Record},
 };
@@ -175,10 +175,9 @@ impl Exchange {
         self.hearing.lock().clone()
     }
 
-    /// How many changes of others were heard, but for ticks, which change nothing.
+    /// How many changes of others were heard, but for what changes nothing, such as ticks.
     pub(super) fn heard(&self) -> u64 {
-        let changes = self.heard.iter().enumerate().filter(|(kind, _)| *kind != TICK);
-        changes.map(|(_, count)| count.load(Ordering::Relaxed)).sum()
+        self.heard.iter().take(CHANGING).map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// How many changes of each kind were told, and heard.

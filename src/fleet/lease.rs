@@ -20,7 +20,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{connect::Asker, error::StoreError, sealed::FleetKeys, settings::key_of};
+use super::{
+    change::Change, connect::Asker, error::StoreError, outbox::Outbox, sealed::FleetKeys,
+    settings::key_of,
+};
 use crate::domain::ProfileName;
 
 /// The leases that this process wants, and those that it has.
@@ -79,10 +82,14 @@ impl Leases {
     }
 
     /// Takes and renews what is wanted until the connection fails.
-    pub(super) async fn keep(&self, mut store: Asker) -> Result<Infallible, StoreError> {
+    pub(super) async fn keep(
+        &self,
+        mut store: Asker,
+        outbox: &Outbox,
+    ) -> Result<Infallible, StoreError> {
         loop {
             self.give_back(&mut store, |state, profile| !state.may_have(profile)).await?;
-            self.take(&mut store).await?;
+            self.take(&mut store, outbox).await?;
             // Members are not in step.
             tokio::select! {
                 () = sleep(RENEW.mul_f64(0.8 + 0.2 * fastrand::f64())) => {}
@@ -96,7 +103,7 @@ impl Leases {
         self.give_back(&mut store, |_, _| true).await
     }
 
-    async fn take(&self, store: &mut Asker) -> Result<(), StoreError> {
+    async fn take(&self, store: &mut Asker, outbox: &Outbox) -> Result<(), StoreError> {
         let wanted: Vec<_> = {
             let mut state = self.state.lock();
             let now = Instant::now();
@@ -108,15 +115,18 @@ impl Leases {
             let mut take = self.script(TAKE, page)?;
             take.arg(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX));
             let taken: Vec<bool> = store.ask(&take).await?;
-            let mut state = self.state.lock();
+            let (mut state, mut is_any_new) = (self.state.lock(), false);
             for (profile, is_taken) in page.iter().zip(taken) {
-                if is_taken {
-                    if state.held.insert(profile.clone(), asked + LEASE).is_none() {
-                        tracing::info!(%profile, "reads the event log for the fleet");
-                    }
-                } else {
+                if !is_taken {
                     state.held.remove(profile);
+                } else if state.held.insert(profile.clone(), asked + LEASE).is_none() {
+                    is_any_new = true;
+                    tracing::info!(%profile, "this gateway reads the event log for the fleet");
                 }
+            }
+            drop(state);
+            if is_any_new {
+                outbox.put(Change::Hello);
             }
         }
         Ok(())

@@ -138,6 +138,12 @@ impl Member {
         self.settings.role
     }
 
+    /// Leads to the store of a model.
+    #[cfg(test)]
+    pub(crate) fn lead_to(&self, model: super::testing::Way) {
+        drop(self.connector.model.set(model));
+    }
+
     /// Has that one hear of changes from here on.
     pub fn hear_for(&self, hearing: Arc<impl Hearing + 'static>) {
         self.exchange.hear_for(hearing);
@@ -246,7 +252,7 @@ impl Member {
         self.connected(&connection);
         let place = connection.place.clone();
         let (exchange, register) = (&self.exchange, &self.register);
-        let leases = self.leases.keep(connection.asker.clone());
+        let leases = self.leases.keep(connection.asker.clone(), &exchange.outbox);
         tokio::select! {
             Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
             Err(error) = leases => return Err(error),

@@ -40,6 +40,8 @@ mod outbox;
 mod record;
 mod sealed;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use change::{Change, Noted, Pause, Tick, Written};
 pub use connect::Server;

@@ -102,10 +102,11 @@ impl FleetKeys {
     /// The name under which the store knows something that it must not read, such as a profile.
     pub(super) fn hidden(&self, what: &str) -> Option<String> {
         let info = [self.name.as_bytes(), b" hidden ", what.as_bytes()];
-        let mut name = [0; 16];
+        let mut name = [0; 32];
         let key = self.keys.first()?;
         key.expand(&info, &AES_256_GCM).and_then(|derived| derived.fill(&mut name)).ok()?;
-        Some(Uuid::from_bytes(name).simple().to_string())
+        let (half, _) = name.split_first_chunk()?;
+        Some(Uuid::from_bytes(*half).simple().to_string())
     }
 
     fn of(&self, key: &Prk, publisher: &Publisher) -> Option<RandomizedNonceKey> {
@@ -321,8 +322,7 @@ mod tests {
     fn a_message_that_is_missing_or_comes_again_is_seen() {
         let fleet = keys(&line(1), "prod").unwrap();
         let (mut sealer, own) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
-        let messages: Vec<_> =
-            ["a", "b", "c", "d"].map(|text| sealed(&mut sealer, text)).into();
+        let messages: Vec<_> = ["a", "b", "c", "d"].map(|text| sealed(&mut sealer, text)).into();
         let mut opener = fleet.opener(&own);
         assert_eq!(opener.open(&messages[0]), Ok(next("a")));
         assert_eq!(opener.open(&messages[1]), Ok(next("b")));

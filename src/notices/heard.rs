@@ -214,7 +214,7 @@ impl Hearing for Notices {
                 }
                 Change::Tick(tick) => ticks.push(tick),
                 // A pause is the profiles'.
-                Change::Pause(_) | Change::Unknown => {}
+                Change::Pause(_) | Change::Hello | Change::Unknown => {}
             }
         }
         for (profile, events) in events {

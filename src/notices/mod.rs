@@ -31,6 +31,8 @@ mod cursor;
 mod day_tests;
 pub mod event;
 pub mod feed;
+#[cfg(test)]
+mod fleet_model_tests;
 mod heard;
 mod history;
 #[cfg(test)]

@@ -81,11 +81,10 @@ impl<L: EventLog> Poller<L> {
         Self { notices, feed, log }
     }
 
-    async fn run(self) {
+    pub(super) async fn run(self) {
         loop {
             let began = Instant::now();
-            let pause =
-                if self.notices.may_read(&self.feed) { self.turn().await } else { LOOK };
+            let pause = if self.notices.may_read(&self.feed) { self.turn().await } else { LOOK };
             sleep_until(began + spread(pause)).await;
         }
     }
