@@ -277,8 +277,7 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         file.display()
     );
     let findings = look(&store, &keys).await.unwrap();
-    let needed =
-        "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE";
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
 }

@@ -179,7 +179,8 @@ async fn a_hub_that_is_killed_is_followed_by_another_and_the_chain_goes_on() {
     let slow = polls("10s");
     let (process, admin, _folder) = ground.start_process("first", &slow);
     until_complete(&admin).await;
-    let member = ground.start("three", "member", "[notices]\ninterval = \"10s\"\nsettle = \"1s\"\n").await;
+    let member =
+        ground.start("three", "member", "[notices]\ninterval = \"10s\"\nsettle = \"1s\"\n").await;
     let two = ground.start("two", "hub", &slow).await;
     until_notices(two.admin(), |notices| notices["reader"] == "first").await;
     let before = until_notices(member.admin(), |notices| notices["reader"] == "first").await;
@@ -270,7 +271,10 @@ async fn a_webhook_is_answered_when_the_store_has_it() {
     let path = format!("/accounts/users/customer/subtenant/{ID}/");
     let read = async |gateway: &Gateway| {
         let answer = gateway.caller().get(&path).await;
-        (answer.json()["version"].as_u64().unwrap(), answer.header("cache-status").contains("; hit"))
+        (
+            answer.json()["version"].as_u64().unwrap(),
+            answer.header("cache-status").contains("; hit"),
+        )
     };
     let remember = async |gateway: &Gateway| while !read(gateway).await.1 {};
     for gateway in [&hub, &member] {
