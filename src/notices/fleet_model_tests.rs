@@ -232,6 +232,8 @@ enum Step {
         delay: u64,
         happens_after: u64,
         what: Box<Step>,
+        read_after: u64,
+        lag: u64,
         millis: u64,
     },
     Webhook {
@@ -294,13 +296,10 @@ enum StoreStep {
 
 fn step() -> impl Strategy<Value = Step> {
     let millis = prop_oneof![4 => 0..4_000_u64, 1 => 4_000..30_000_u64];
-    let trial = (0..OBJECTS, 0..=LOG_DELAY, 0..1500_u64, single_step(), millis);
-    let trial = trial.prop_map(|(object, delay, happens_after, what, millis)| Step::Trial {
-        object,
-        delay,
-        happens_after,
-        what: Box::new(what),
-        millis,
+    let soon = || 0..1500_u64;
+    let trial = (0..OBJECTS, 0..=LOG_DELAY, soon(), single_step(), soon(), 0..=COPY_LAG, millis);
+    let trial = trial.prop_map(|(object, delay, happens_after, what, read_after, lag, millis)| {
+        Step::Trial { object, delay, happens_after, what: Box::new(what), read_after, lag, millis }
     });
     prop_oneof![3 => single_step(), 1 => trial]
 }
@@ -365,20 +364,22 @@ impl Fleet {
                     tokio::task::yield_now().await;
                 }
             }
-            Step::ReadAll => self.read_all().await,
+            Step::ReadAll => self.read_all(0).await,
             Step::Wait { millis } => sleep(Duration::from_millis(millis)).await,
             Step::Calm => {
                 self.calm();
                 sleep(Duration::from_secs(10)).await;
-                self.read_all().await;
+                self.read_all(0).await;
             }
-            Step::Trial { object, delay, happens_after, what, millis } => {
+            Step::Trial { object, delay, happens_after, what, read_after, lag, millis } => {
                 Box::pin(self.take(Step::Calm)).await;
                 self.world.lock().write(object, delay);
                 sleep(Duration::from_millis(happens_after)).await;
                 Box::pin(self.take(*what)).await;
+                sleep(Duration::from_millis(read_after)).await;
+                self.read_all(lag).await;
                 sleep(Duration::from_millis(millis)).await;
-                self.read_all().await;
+                self.read_all(0).await;
             }
             Step::Webhook { at, events_ago } => {
                 let event = {
@@ -448,10 +449,10 @@ impl Fleet {
         }
     }
 
-    async fn read_all(&self) {
+    async fn read_all(&self, lag: u64) {
         for number in 0..GATEWAYS {
             for what in 0..OBJECTS + 2 {
-                self.read(number, what, 0).await;
+                self.read(number, what, lag).await;
             }
         }
     }
@@ -463,7 +464,7 @@ async fn play(page: usize, steps: Vec<Step>) {
     for step in steps {
         fleet.take(step).await;
     }
-    fleet.read_all().await;
+    fleet.read_all(0).await;
 }
 
 proptest! {
