@@ -593,6 +593,30 @@ fn a_reader_that_cannot_read_leaves_it_to_the_other() {
 }
 
 #[test]
+fn what_a_copy_shows_that_is_behind_is_not_proved_by_who_has_just_begun() {
+    run(async {
+        let mut fleet = Fleet::new().await;
+        fleet.until_coherent().await;
+        sleep(SETTLE + INTERVAL * 3).await;
+        let readings = fleet.world.lock().readings;
+        fleet.until(|fleet| fleet.world.lock().readings > readings).await;
+        // The fleet is told of it before the member begins, so it will not hear of it.
+        fleet.world.lock().write(0, 0);
+        let event = fleet.world.lock().log[0].event.clone();
+        let hub = &fleet.get(0).unwrap().scene;
+        hub.notices.take_webhook(Some(&hub.feed.profile), &[event]);
+        sleep(Duration::from_millis(20)).await;
+        fleet.take(Step::Restart { at: HUBS }).await;
+        // There is a tick by now.
+        sleep(Duration::from_millis(1_200)).await;
+        fleet.read(HUBS, 0, COPY_LAG).await;
+        sleep(Duration::from_secs(8)).await;
+        assert!(fleet.is_coherent(HUBS));
+        fleet.read(HUBS, 0, 0).await;
+    });
+}
+
+#[test]
 fn a_tick_that_arrives_late_proves_nothing() {
     run(async {
         let mut fleet = Fleet::new().await;
@@ -601,12 +625,13 @@ fn a_tick_that_arrives_late_proves_nothing() {
         let reader = fleet.reader().unwrap();
         fleet.read(HUBS, 0, 0).await;
         fleet.store.make_late(reader, Duration::from_secs(20));
-        sleep(INTERVAL * 2).await;
+        // It dies before it can send it again.
+        fleet.until(|fleet| !fleet.get(reader).unwrap().member.is_hearing()).await;
         fleet.kill(reader);
         fleet.kill(1 - reader);
         fleet.world.lock().write(0, 0);
         // The store has it now, and the member hears it.
-        sleep(Duration::from_millis(18_500)).await;
+        sleep(Duration::from_millis(20_500)).await;
         assert!(!fleet.is_coherent(HUBS));
         fleet.read(HUBS, 0, 0).await;
     });
