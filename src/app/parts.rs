@@ -25,7 +25,7 @@ use crate::{
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
-    fleet::{Member, StoreError},
+    fleet::{self, Member, StoreError},
     notices::{HookTokensError, Notices},
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
@@ -429,13 +429,12 @@ fn fleet(
     settings: &Settings,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<Option<Arc<Member>>, StoreError> {
-    match kept {
-        Some((_, kept)) => Ok(kept.fleet.clone()),
-        None => {
-            let open = |fleet| Member::open(fleet, &settings.audit.instance_name());
-            settings.fleet.clone().map(open).transpose()
-        }
+    if let Some((_, kept)) = kept {
+        return Ok(kept.fleet.clone());
     }
+    let instance = Some(settings.audit.instance_name());
+    let open = |fleet| Member::open(fleet::Settings { instance, ..fleet });
+    settings.fleet.clone().map(open).transpose()
 }
 
 /// The notices of all profiles. They are kept with the cache, so that a chain of readings survives a reload.

@@ -315,12 +315,12 @@ impl Bus {
             self.unsent = Some(Unsent { number, batch: exchange.outbox.take() });
         }
         let Some(Unsent { number, batch }) = &mut self.unsent else { return Ok(()) };
-        let ticks = batch.changes.iter_mut().filter_map(Change::as_tick);
-        if let ticks = ticks.collect::<Vec<_>>()
-            && !ticks.is_empty()
-        {
+        let ticks: Vec<_> = batch.changes.iter_mut().filter_map(Change::as_tick).collect();
+        if !ticks.is_empty() {
             let now = time_of(connection).await?;
-            ticks.into_iter().for_each(|tick| tick.sealed_ms = now);
+            for tick in ticks {
+                tick.sealed_ms = now;
+            }
         }
         // It has only strings as keys.
         let changes = serde_json::to_vec(&batch.changes).unwrap_or_default();

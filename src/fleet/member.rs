@@ -36,8 +36,6 @@ use crate::{domain::ProfileName, error::Chain, outbound::Backoff};
 #[derive(Debug)]
 pub struct Member {
     settings: Settings,
-    /// What it is called.
-    instance: Box<str>,
     connector: Connector,
     bus: tokio::sync::Mutex<Bus>,
     exchange: Exchange,
@@ -109,9 +107,8 @@ pub struct BreakCount {
 }
 
 impl Member {
-    /// Reads the files, and does not connect: a store that is away must not prevent a start. `instance` is what the
-    /// member is called.
-    pub fn open(settings: Settings, instance: &str) -> Result<Arc<Self>, StoreError> {
+    /// Reads the files, and does not connect: a store that is away must not prevent a start.
+    pub fn open(settings: Settings) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
         let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
@@ -121,7 +118,6 @@ impl Member {
         Ok(Arc::new(Self {
             register: Register::new(&settings.name, keys.clone()),
             leases: Leases::new(&settings.name, keys, process),
-            instance: instance.into(),
             process,
             members: tokio::sync::Mutex::default(),
             settings,
@@ -181,7 +177,7 @@ impl Member {
 
     /// What it is called.
     pub fn instance(&self) -> &str {
-        &self.instance
+        self.settings.instance.as_deref().unwrap_or_default()
     }
 
     /// Whether it is a hub.

@@ -197,7 +197,7 @@ pub struct SourceStatus {
 
 impl NoticesState {
     /// Of both, whatever is worse.
-    fn with(self, other: Self) -> Self {
+    fn with(self, other: &Self) -> Self {
         const WORST_FIRST: [&str; 4] = ["stopped", "incomplete", "complete", "off"];
         let worse =
             WORST_FIRST.into_iter().find(|it| [self.event_log, other.event_log].contains(it));
@@ -441,7 +441,7 @@ impl Notices {
             let state = feed.state(self.is_log_followed());
             if let Some(known) = tables.get_mut(&feed.table) {
                 known.profiles = known.profiles.saturating_add(1);
-                known.state = known.state.clone().with(state);
+                known.state = known.state.clone().with(&state);
             } else {
                 let (profile, sources) = (feed.table.to_string(), Vec::new());
                 let status = FeedStatus { profile, profiles: 1, state, sources };

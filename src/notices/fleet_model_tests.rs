@@ -174,11 +174,11 @@ fn member(number: usize, is_hub: bool, key: &Path) -> Arc<Member> {
     let settings = fleet::Settings {
         name: "model".to_owned(),
         role: if is_hub { Role::Hub } else { Role::Member },
-        instance: None,
+        instance: Some(format!("gateway-{number}")),
         key_file: key.to_owned(),
         store: StoreSettings { reconnect: Span::from_secs(1), ..StoreSettings::default() },
     };
-    Member::open(settings, &format!("gateway-{number}")).unwrap()
+    Member::open(settings).unwrap()
 }
 
 /// The log, whose readings take as long as the last step says.
@@ -231,7 +231,7 @@ enum Step {
         object: usize,
         delay: u64,
         happens_after: u64,
-        what: Box<Step>,
+        what: Box<Self>,
         read_after: u64,
         lag: u64,
         millis: u64,
@@ -525,9 +525,9 @@ fn another_reader_goes_on_where_the_last_one_ended() {
                 fleet.read(member, what, 0).await;
             }
             if is_killed {
-                fleet.kill(reader)
+                fleet.kill(reader);
             } else {
-                fleet.end(reader).await
+                fleet.end(reader).await;
             }
             fleet.world.lock().write(1, 0);
             fleet.until(|fleet| fleet.reader().is_some()).await;

@@ -84,7 +84,7 @@ impl Notices {
             chain.tell(through);
         }
         drop(chain);
-        if fleet.is_none_or(|fleet| fleet.is_hub()) {
+        if fleet.is_none_or(Member::is_hub) {
             feed.coherence.prove(until);
         } else {
             self.prove_heard(feed, until);
@@ -221,7 +221,9 @@ impl Hearing for Notices {
             self.take_heard(profile.as_ref(), &events);
         }
         // They say that these events were told.
-        ticks.iter().for_each(|tick| self.take_tick(tick));
+        for tick in &ticks {
+            self.take_tick(tick);
+        }
     }
 
     fn silent(&self) {

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use pigello_gateway::config;
 use pigello_mock::MADE_UP_VALUES;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -306,4 +307,11 @@ async fn a_webhook_is_answered_when_the_store_has_it() {
     until(&hub, |fleet| fleet["hearing"] == true).await;
     until(&member, |fleet| fleet["hearing"] == true).await;
     assert_eq!(send("2").await.status, StatusCode::NO_CONTENT, "Pigello sends it again");
+
+    let text = fs::read_to_string(hub.path("gateway.toml")).unwrap();
+    let path = hub.path("member.toml");
+    fs::write(&path, text.replace("role = \"hub\"", "role = \"member\"")).unwrap();
+    let warnings = config::load(&[path], std::iter::empty()).unwrap().warnings;
+    let is_told = |warning: &config::Problem| warning.to_string().contains("one of many");
+    assert!(warnings.iter().any(is_told), "{warnings:?}");
 }
