@@ -113,6 +113,8 @@ pub struct Tick {
         deserialize_with = "deserialize_left"
     )]
     pub until: Instant,
+    /// For how long a reading proves that, from when it began, in milliseconds.
+    pub proves_ms: u64,
     /// The store's time before it was sealed, in milliseconds. The bus sets it.
     #[serde(default)]
     pub sealed_ms: u64,
@@ -332,6 +334,7 @@ mod tests {
                 from,
                 through: at(105),
                 until: Instant::now() + Duration::from_secs(left),
+                proves_ms: 15_000,
                 sealed_ms: 9_000,
             })
         };

@@ -183,6 +183,7 @@ mod tests {
                 from: None,
                 through: jiff::Timestamp::from_second(through).unwrap(),
                 until: tokio::time::Instant::now(),
+                proves_ms: 0,
                 sealed_ms: 0,
             })
         };

@@ -155,6 +155,7 @@ mod tests {
             from: from.map(at),
             through: at(through),
             until: Instant::now(),
+            proves_ms: 0,
             sealed_ms: 0,
         };
         chain.hear(&tick, moment(through), SETTLE)

@@ -80,7 +80,9 @@ impl Notices {
         if let Some(fleet) = fleet.filter(|fleet| fleet.reads(&feed.profile)) {
             let (profile, by) = (feed.profile.clone(), fleet.instance().into());
             let through = to.theirs;
-            fleet.tell(Change::Tick(Tick { profile, by, from, through, until, sealed_ms: 0 }));
+            let proves_ms = u64::try_from(self.proved_for().as_millis()).unwrap_or(u64::MAX);
+            let tick = Tick { profile, by, from, through, until, proves_ms, sealed_ms: 0 };
+            fleet.tell(Change::Tick(tick));
             chain.tell(through);
         }
         drop(chain);
@@ -111,9 +113,10 @@ impl Notices {
     /// Another member has read the log of a profile.
     fn take_tick(&self, tick: &Tick) {
         let Some(feed) = self.feed(&tick.profile) else { return };
-        // Nothing is proved for longer than by a reading of its own, whatever another one says.
-        let until = tick.until.min(Instant::now() + self.proved_for());
-        let ours = until.checked_sub(self.proved_for()).unwrap_or(until);
+        // As long as the interval of who reads says, and no longer than any interval may be.
+        let proves = Duration::from_millis(tick.proves_ms).min(LONGEST_PROOF);
+        let until = tick.until.min(Instant::now() + proves);
+        let ours = until.checked_sub(proves).unwrap_or(until);
         let began = Moment { theirs: tick.through, ours };
         let link = feed.chain.lock().hear(tick, began, *self.settings().settle);
         match link {
@@ -125,7 +128,7 @@ impl Notices {
         feed.completed(link == Link::Continued, Reader::Member(tick.by.clone(), ours));
     }
 
-    /// Proves a feed until then, or for as long as it was, if everything that the fleet tells is heard.
+    /// Proves a feed until then, if everything that the fleet tells is heard.
     fn prove_heard(&self, feed: &Feed, until: Instant) {
         let is_hearing = || self.cache().fleet().is_none_or(Member::is_hearing);
         if is_hearing() {
@@ -244,6 +247,8 @@ impl Hearing for Notices {
 
 /// The intervals for which a reading proves the chain: one may fail, and one may be slow.
 const PROVED_FOR: u32 = 3;
+/// The same for the longest interval that there may be.
+const LONGEST_PROOF: Duration = Duration::from_hours(3);
 /// How long a gateway that cannot read leaves it to others.
 const REST: Duration = Duration::from_secs(15);
 /// How long a webhook waits for the fleet's store.

@@ -181,7 +181,8 @@ async fn a_hub_that_is_killed_is_followed_by_another_and_the_chain_goes_on() {
     let (process, admin, _folder) = ground.start_process("first", &slow);
     until_complete(&admin).await;
     let member =
-        ground.start("three", "member", "[notices]\ninterval = \"10s\"\nsettle = \"1s\"\n").await;
+        // Its own interval does not matter.
+        ground.start("three", "member", "[notices]\ninterval = \"1s\"\nsettle = \"1s\"\n").await;
     let two = ground.start("two", "hub", &slow).await;
     until_notices(two.admin(), |notices| notices["reader"] == "first").await;
     let before = until_notices(member.admin(), |notices| notices["reader"] == "first").await;
