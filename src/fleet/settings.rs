@@ -41,7 +41,7 @@ pub enum Role {
     /// One of many.
     #[default]
     Member,
-    /// One of a few, which do for all members what need not be done by each.
+    /// One of a few, which read event logs and take webhooks for all members.
     Hub,
 }
 

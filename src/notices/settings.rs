@@ -15,7 +15,8 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Notices")]
 pub struct Settings {
-    /// Whether each profile's event log is read. A rule's `coherent_ttl` rests on it alone.
+    /// Whether each profile's event log is read. A rule's `coherent_ttl` rests on it alone. In a fleet one of the
+    /// gateways that read logs reads it for all.
     pub event_log: EventLogChoice,
     /// The path of the event log's list. `check --online` tries it.
     pub path: String,
