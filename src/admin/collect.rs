@@ -224,9 +224,7 @@ fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("fleet_connected", flag(status.connected))?;
     sheet.counter("fleet_connections", status.connections)?;
     sheet.gauge("fleet_coherent", flag(status.hearing))?;
-    if let Some(lag) = member.lag() {
-        sheet.gauge("fleet_lag_seconds", lag.as_secs_f64())?;
-    }
+    sheet.gauge("fleet_lag_seconds", member.lag().as_secs_f64())?;
     sheet.gauge("fleet_outbox", count(status.waiting))?;
     sheet.gauge("fleet_members", count(status.members))?;
     sheet.counter("fleet_messages", status.messages)?;

@@ -71,8 +71,8 @@ pub(super) struct Exchange {
     pub(super) messages: AtomicU64,
     /// The records in the store, as of this member's last one.
     pub(super) members: AtomicU64,
-    /// When the stream was read to its end the last time.
-    all_read: Mutex<Option<Instant>>,
+    /// When the stream was read to its end the last time, or else the start.
+    all_read: Mutex<Instant>,
     told: Counts,
     heard: Counts,
     breaks: [AtomicU64; Break::ALL.len()],
@@ -87,7 +87,7 @@ impl Exchange {
             is_joined: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             members: AtomicU64::new(0),
-            all_read: Mutex::default(),
+            all_read: Mutex::new(Instant::now()),
             told: Default::default(),
             heard: Default::default(),
             breaks: Default::default(),
@@ -127,12 +127,12 @@ impl Exchange {
 
     /// The stream was read to its end by a question of that time.
     pub(super) fn read_to_end(&self, asked: Instant) {
-        *self.all_read.lock() = Some(asked);
+        *self.all_read.lock() = asked;
     }
 
     /// How long ago that was.
-    pub(super) fn lag(&self) -> Option<Duration> {
-        self.all_read.lock().map(|asked| asked.elapsed())
+    pub(super) fn lag(&self) -> Duration {
+        self.all_read.lock().elapsed()
     }
 
     /// Every message is heard from here on.

@@ -206,7 +206,7 @@ impl Member {
     }
 
     /// How long ago everything that was in the store was heard.
-    pub fn lag(&self) -> Option<Duration> {
+    pub fn lag(&self) -> Duration {
         self.exchange.lag()
     }
 
