@@ -342,6 +342,7 @@ impl Ground {
             outcome: Outcome::Cached,
             cache: Some(CacheResult::Hit),
             source_request_id: Some(RequestId::fresh()),
+            source_chain: None,
             upstream_status: None,
             upstream_tls: None,
             attempts: 0,

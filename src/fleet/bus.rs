@@ -28,6 +28,7 @@ use super::{
     connect::Connection,
     error::StoreError,
     exchange::{Break, Exchange},
+    horizon::Position,
     members::{self, Register},
     outbox::Batch,
     record::Record,
@@ -43,6 +44,8 @@ pub(super) struct Bus {
     opener: Opener,
     /// The last message that was heard.
     position: Option<EntryId>,
+    /// When an empty message is due, so that entries of the shared cache can be newer than a change.
+    mark_due: Option<Instant>,
     /// When everything was heard. What is found later in the stream was told after that.
     all_heard: Instant,
     unsent: Option<Unsent>,
@@ -76,6 +79,7 @@ impl Bus {
             opener: keys.opener(&sealer),
             sealer,
             position: None,
+            mark_due: None,
             all_heard: Instant::now(),
             unsent: None,
             pace: RateLimiter::direct(Quota::per_second(MESSAGES_A_SECOND)),
@@ -110,6 +114,7 @@ impl Bus {
                 () = self.something_to_tell(exchange) => self.tell(connection, exchange).await?,
                 _ = look.tick() => {
                     self.catch_up(connection, exchange).await?;
+                    self.mark(connection, exchange).await?;
                     self.keep_record(connection, exchange, register).await?;
                 }
             }
@@ -175,12 +180,21 @@ impl Bus {
         connection: &mut Connection,
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
-        let began = Instant::now();
-        let Some(mut position) = self.position else {
-            self.begin_at_end(connection, exchange).await?;
-            exchange.missed(None);
-            return Ok(());
+        let (began, mut older) = (Instant::now(), Duration::ZERO);
+        let mut position = match self.position {
+            Some(position) => position,
+            None => {
+                let end = self.begin_at_end(connection, exchange).await?;
+                exchange.missed(None, end.position());
+                let Some(horizon) = exchange.horizon() else { return Ok(()) };
+                // Entries of others from before this member came can be used if it knows what has changed since.
+                let first = self.begin_before(end, connection, exchange).await?;
+                horizon.begin(first.position());
+                older = LOOK_BACK;
+                first
+            }
         };
+        let round = exchange.round();
         loop {
             let mut range = redis::cmd("XRANGE");
             range.arg(&self.key).arg(position.to_string()).arg("+").arg("COUNT").arg(PAGE);
@@ -189,17 +203,21 @@ impl Bus {
             let mut entries = entries.into_iter().map(entry);
             let first = entries.next().transpose()?;
             if first.is_none_or(|(id, _)| id != position) {
-                self.begin_at_end(connection, exchange).await?;
-                exchange.missed(Some(Break::Position));
+                let end = self.begin_at_end(connection, exchange).await?;
+                exchange.missed(Some(Break::Position), end.position());
                 return Ok(());
             }
             for entry in entries {
                 let (id, message) = entry?;
-                self.hear(id, &message, self.all_heard.elapsed(), exchange);
+                let age = self.all_heard.elapsed().saturating_add(older);
+                self.hear(id, &message, age, exchange);
                 position = id;
             }
             if is_last {
                 self.all_heard = began;
+                if let Some(round) = round {
+                    round.end(position.position().next());
+                }
                 return Ok(());
             }
         }
@@ -210,39 +228,85 @@ impl Bus {
         &mut self,
         connection: &mut Connection,
         exchange: &Exchange,
-    ) -> Result<(), StoreError> {
+    ) -> Result<EntryId, StoreError> {
         self.opener.forget();
         loop {
             let mut last = redis::cmd("XREVRANGE");
             last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
             let last: Entries = connection.ask(&last).await?;
             if let Some((id, _)) = last.first() {
-                self.position = Some(EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?);
+                let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
+                self.heard(id, exchange);
                 self.all_heard = Instant::now();
-                return Ok(());
+                return Ok(id);
             }
             self.tell(connection, exchange).await?;
         }
     }
 
+    /// Takes the first message for the position that is not much older than the end of the stream, and hears it.
+    async fn begin_before(
+        &mut self,
+        end: EntryId,
+        connection: &mut Connection,
+        exchange: &Exchange,
+    ) -> Result<EntryId, StoreError> {
+        let back = u64::try_from(LOOK_BACK.as_millis()).unwrap_or(u64::MAX);
+        let from = EntryId(end.0.saturating_sub(back), 0);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&self.key).arg(from.to_string()).arg("+").arg("COUNT").arg(1);
+        let found: Entries = connection.ask(&range).await?;
+        let Some(first) = found.into_iter().next() else { return Ok(end) };
+        let (id, message) = entry(first)?;
+        self.hear(id, &message, LOOK_BACK, exchange);
+        Ok(id)
+    }
+
     /// Opens a message of that age, at most, and passes on what it tells.
     fn hear(&mut self, id: EntryId, message: &[u8], age: Duration, exchange: &Exchange) {
-        self.position = Some(id);
+        let at = id.position();
         let (changes, mut missed) = match self.opener.open(message) {
-            Ok(Opened::Own | Opened::Again) => return,
+            Ok(Opened::Own | Opened::Again) => return self.heard(id, exchange),
             Ok(Opened::Next(changes)) => (changes, None),
             Ok(Opened::AfterGap(changes)) => (changes, Some(Break::Gap)),
             Err(_) => (Vec::new(), Some(Break::Unreadable)),
         };
         match serde_json::from_slice::<Vec<Change>>(&changes) {
             Ok(changes) => {
-                exchange.hear(changes.into_iter().map(|change| change.aged(age)).collect());
+                exchange.hear(at, changes.into_iter().map(|change| change.aged(age)).collect());
             }
             Err(_) => missed = Some(Break::Unreadable),
         }
         if missed.is_some() {
-            exchange.missed(missed);
+            exchange.missed(missed, at);
         }
+        self.heard(id, exchange);
+    }
+
+    /// Everything up to that message is heard, and applied.
+    fn heard(&mut self, id: EntryId, exchange: &Exchange) {
+        self.position = Some(id);
+        exchange.heard_to(id.position());
+    }
+
+    /// Publishes an empty message if no entry can be newer than a change, and nobody else does soon.
+    async fn mark(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &Exchange,
+    ) -> Result<(), StoreError> {
+        let at = self.position.map(EntryId::position);
+        let is_ahead = exchange.horizon().zip(at).is_some_and(|(it, at)| it.is_ahead_of(at));
+        if !is_ahead {
+            self.mark_due = None;
+            return Ok(());
+        }
+        let soon = || Instant::now() + MARK_WITHIN.mul_f64(fastrand::f64());
+        if *self.mark_due.get_or_insert_with(soon) <= Instant::now() {
+            self.mark_due = None;
+            self.tell(connection, exchange).await?;
+        }
+        Ok(())
     }
 
     /// Waits until something is to be told, and it may be.
@@ -270,7 +334,12 @@ impl Bus {
         let mut publish = redis::cmd("EVAL");
         publish.arg(PUBLISH).arg(1).arg(&self.key).arg(&unsent.message).arg(ENTRIES);
         let upto = self.unsent.insert(unsent).upto;
-        let _id: String = connection.ask(&publish).await?;
+        let round = exchange.round();
+        let id: String = connection.ask(&publish).await?;
+        let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
+        if let Some(round) = round {
+            round.end(id.position());
+        }
         self.unsent = None;
         exchange.messages.fetch_add(1, Ordering::Relaxed);
         exchange.outbox.told(upto);
@@ -289,6 +358,10 @@ impl EntryId {
     fn parse(text: &[u8]) -> Option<Self> {
         let (time, number) = str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self(time.parse().ok()?, number.parse().ok()?))
+    }
+
+    fn position(self) -> Position {
+        Position::new(self.0, self.1)
     }
 }
 
@@ -316,5 +389,9 @@ const ENTRIES: u32 = 10_000;
 const PAGE: usize = 100;
 /// The time between two readings of the stream, which also tell whether the store answers.
 const LOOK: Duration = Duration::from_secs(1);
+/// How far a member that comes reads back: as long as entries of the shared cache live.
+pub(super) const LOOK_BACK: Duration = Duration::from_hours(1);
+/// How long a member waits for another one's message before it publishes an empty one.
+const MARK_WITHIN: Duration = Duration::from_secs(3);
 /// The messages that a member tells in a second. Every other member reads each of them.
 const MESSAGES_A_SECOND: NonZero<u32> = NonZero::new(20).unwrap();

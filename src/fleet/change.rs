@@ -34,6 +34,11 @@ pub enum Change {
     Everything,
     /// Pigello has asked a member for a pause.
     Pause(Pause),
+    /// There is another version of the key of a profile's entries in the shared cache.
+    CacheKey {
+        /// The profile.
+        profile: ProfileName,
+    },
     /// What a newer member tells.
     #[serde(other)]
     Unknown,
@@ -126,7 +131,7 @@ impl Change {
                 length(id).saturating_add(length(of_type))
             }
             Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
-            Self::Purge { .. } | Self::Everything | Self::Unknown => 0,
+            Self::Purge { .. } | Self::Everything | Self::CacheKey { .. } | Self::Unknown => 0,
         };
         texts.saturating_add(size_of::<Self>())
     }

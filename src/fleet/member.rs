@@ -23,10 +23,13 @@ use super::{
     connect::{Asker, Connection, Connector, Server},
     error::StoreError,
     exchange::{Break, Exchange, Hearing},
+    horizon::Position,
+    keys::{KeyError, KeyRing},
     members::{Members, Register},
     record::Describe,
     sealed::FleetKeys,
     settings::Settings,
+    tier::Tier,
 };
 use crate::{error::Chain, outbound::Backoff};
 
@@ -40,7 +43,9 @@ pub struct Member {
     breaker: Breaker,
     link: Mutex<Link>,
     process: Uuid,
+    key: Arc<KeyRing>,
     register: Register,
+    tier: Tier,
     /// The members as they were read the last time.
     members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
 }
@@ -102,16 +107,19 @@ pub struct BreakCount {
 }
 
 impl Member {
-    /// Reads the files, and does not connect: a store that is away must not prevent a start.
-    pub fn open(settings: Settings) -> Result<Arc<Self>, StoreError> {
+    /// Reads the files, and does not connect: a store that is away must not prevent a start, nor a key that has yet to
+    /// be read.
+    pub fn open(settings: Settings, key: Arc<KeyRing>) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
-        let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
+        let keys = FleetKeys::new(Arc::clone(&key), &settings.name);
         let bus = Bus::new(&settings.name, &keys).ok_or(StoreError::Seal)?;
         let (since, process) = (Timestamp::now(), bus.process());
         let link = Link { since, server: None, asker: None, error: None, connections: 0 };
         Ok(Arc::new(Self {
             register: Register::new(&settings.name, keys),
+            tier: Tier::new(*settings.store.wait, *settings.store.reconnect),
+            key,
             process,
             members: tokio::sync::Mutex::default(),
             settings,
@@ -148,6 +156,21 @@ impl Member {
         Ok(members)
     }
 
+    /// The way to the entries of the shared cache.
+    pub fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// The name of the fleet.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The position of the last notice that was heard, while all are heard.
+    pub fn position(&self) -> Option<Position> {
+        self.exchange.position()
+    }
+
     /// Whether every change that other members tell is heard now.
     pub fn is_hearing(&self) -> bool {
         self.exchange.is_joined()
@@ -174,11 +197,15 @@ impl Member {
 
     /// Stays connected until it is to end.
     pub async fn run(self: Arc<Self>, ending: CancellationToken) {
+        tokio::join!(self.attend(&ending), self.tier.run(&self.connector, &ending));
+    }
+
+    async fn attend(&self, ending: &CancellationToken) {
         let mut bus = self.bus.lock().await;
         let mut backoff = Backoff::new(FIRST_PAUSE, *self.settings.store.reconnect);
         while !ending.is_cancelled() {
             let began = Instant::now();
-            let Err(error) = self.connect(&mut bus, &ending).await else { return };
+            let Err(error) = self.connect(&mut bus, ending).await else { return };
             self.exchange.leave();
             self.lost(&error);
             if began.elapsed() > STABLE {
@@ -190,6 +217,12 @@ impl Member {
 
     /// Connects, and stays connected until the connection fails, or it is to end: then its record goes.
     async fn connect(&self, bus: &mut Bus, ending: &CancellationToken) -> Result<(), StoreError> {
+        if self.key.keys().is_empty() {
+            self.lost(&self.no_key());
+            if ending.run_until_cancelled(self.key.filled()).await.is_none() {
+                return Ok(());
+            }
+        }
         let connecting = ending.run_until_cancelled(self.connector.connect());
         let Some(connection) = connecting.await else { return Ok(()) };
         let mut connection = connection?;
@@ -199,9 +232,14 @@ impl Member {
         tokio::select! {
             Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
             error = self.connector.moved(&place) => return Err(error),
+            () = self.key.emptied() => return Err(self.no_key()),
             () = ending.cancelled() => {}
         }
         bus.leave(&mut connection, register).await
+    }
+
+    fn no_key(&self) -> StoreError {
+        StoreError::Key(self.key.error().map_or(KeyError::NotRead, KeyError::Unread))
     }
 
     fn connected(&self, connection: &Connection) {

@@ -93,7 +93,7 @@ impl<L: EventLog> Poller<L> {
             Err(Setback::Lost) => self.feed.cursor.lock().await.lose(),
             Err(Setback::Stopped(why)) => {
                 self.feed.cursor.lock().await.lose();
-                self.feed.coherence.restart();
+                self.notices.restart(&self.feed);
                 self.feed.stopped(why);
                 return STOPPED_FOR;
             }
@@ -107,7 +107,7 @@ impl<L: EventLog> Poller<L> {
         let window = cursor.begin(began, Timestamp::now());
         if !window.continues {
             // Before the request: what is fetched from here on is part of the chain.
-            self.feed.coherence.restart();
+            self.notices.restart(&self.feed);
         }
         let mut date = None;
         for number in 1..=MOST_PAGES {

@@ -88,7 +88,7 @@ impl Server {
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
         let about = About::Secret;
         let call =
-            VaultCall { name: "a test's call", about, method, path, token: Some(&token), body };
+            VaultCall { name: "a test's call", about, method, path, version: None, token: Some(&token), body };
         match client.call(call).await {
             Ok(answer) => {
                 let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
