@@ -11,7 +11,14 @@ use futures_util::future::join_all;
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Semaphore,
+};
 
 use crate::{
     fleet_bus::{ID, KEY, OTHER_KEY, object},
@@ -174,9 +181,34 @@ impl Fleet {
         }
     }
 
+    /// The entry of an object that nobody has read yet.
+    async fn entry_of(&self, gateway: &Gateway, path: &str) -> (String, Vec<u8>) {
+        self.until_kept(gateway).await;
+        let before = self.values().await;
+        read(gateway, path).await;
+        loop {
+            let now = self.values().await;
+            if let Some(found) = now.into_iter().find(|(name, _)| !before.contains_key(name)) {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn put(&self, name: &str, entry: &[u8]) {
         let mut put = redis::cmd("SET");
         let () = self.store.ask(put.arg(name).arg(entry).arg("PX").arg(590_000)).await;
+    }
+
+    /// Waits until all that a gateway has handed to the store by now is there: it is stored in turn.
+    async fn until_kept(&self, gateway: &Gateway) {
+        let before = self.values().await;
+        let path = fresh();
+        read(gateway, &path).await;
+        // The last one is of that path, or of none.
+        while self.entries().await.len() <= before.len() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until all is in the store that these have handed to it, each response by one of them.
@@ -216,7 +248,7 @@ async fn heard_by(writer: &Gateway, hearer: &Gateway, path: &str) {
         status["fleet"]["heard"].as_u64().unwrap()
     };
     let before = heard().await;
-    assert_eq!(writer.caller().send(Method::PUT, path, "{}").await.status, 200);
+    assert_eq!(writer.caller().send(Method::PATCH, path, "{}").await.status, 200);
     while heard().await == before {
         tokio::task::yield_now().await;
     }
@@ -309,4 +341,276 @@ async fn old_data_of_a_slow_fetch_is_refused_by_all_who_have_heard_of_the_write(
     let (version, cache_status) = read(&slow, &object()).await;
     assert_eq!((version, cache_status.starts_with(SHARED)), (2, false), "{cache_status}");
     assert!(looks(&slow, "outdated").await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_comes_later_uses_what_is_there_and_knows_what_has_changed() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    let (changed, kept) = (object(), fresh());
+    for path in [&changed, &kept] {
+        read(&one, path).await;
+    }
+    fleet.until_stored(&[&one, &two]).await;
+    heard_by(&two, &one, &changed).await;
+    let late = fleet.member().await;
+    let (version, cache_status) = read(&late, &kept).await;
+    assert!(version == 0 && cache_status.starts_with(SHARED), "{version} {cache_status}");
+    let (version, cache_status) = read(&late, &changed).await;
+    assert!(version == 1 && !cache_status.starts_with(SHARED), "{version} {cache_status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_one_member_is_not_undone_by_the_others() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    read(&one, &object()).await;
+    fleet.until_stored(&[&one, &two]).await;
+    assert_eq!(one.admin().send(Method::DELETE, "/cache", "").await.status, 200);
+    let (_, cache_status) = read(&one, &object()).await;
+    assert!(!cache_status.starts_with(SHARED), "{cache_status}");
+    assert_eq!(fleet.pigello.reads(&object()), 2);
+    // Nobody else tells anything. So one of them does, and new entries can be used again.
+    loop {
+        let path = fresh();
+        read(&two, &path).await;
+        fleet.until_kept(&two).await;
+        if read(&one, &path).await.1.starts_with(SHARED) {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_key_a_profile_shares_nothing_until_it_is_back() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    let shares = async |path: &str| {
+        read(&one, path).await;
+        read(&two, path).await.1.starts_with(SHARED)
+    };
+    let file = fleet.secret("cache-key");
+    std::fs::remove_file(&file).unwrap();
+    let looked = async || {
+        let shared = join_all([shared(&one), shared(&two)]).await;
+        shared.iter().map(|it| it["results"].to_string()).collect::<String>()
+    };
+    loop {
+        let before = looked().await;
+        let path = fresh();
+        assert!(shares(&path).await || read(&one, &path).await.1.contains("; hit"), "memory is used");
+        if looked().await == before {
+            break;
+        }
+    }
+    fleet.store.secret("cache-key", OTHER_KEY);
+    while !shares(&fresh()).await {}
+    // Another key is another cache.
+    let stranger = fleet.setup("key", "").start().await;
+    until_sharing(&stranger).await;
+    let path = fresh();
+    read(&one, &path).await;
+    fleet.until_kept(&one).await;
+    assert!(!read(&stranger, &path).await.1.starts_with(SHARED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_altered_or_of_another_place_is_a_miss() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    let paths = [object(), fresh()];
+    let (name, entry) = &fleet.entry_of(&one, &paths[0]).await;
+    let (_, foreign) = &fleet.entry_of(&one, &paths[1]).await;
+    let flipped = |at: usize| {
+        let mut entry = entry.clone();
+        entry[at] ^= 1;
+        entry
+    };
+    let last = entry.len() - 1;
+    let altered = [flipped(0), flipped(5), flipped(10), flipped(20), flipped(last / 2), flipped(last)];
+    let others = [foreign.clone(), entry[..last].to_vec(), Vec::new(), vec![0; 300_000]];
+    for wrong in altered.into_iter().chain(others) {
+        fleet.put(name, &wrong).await;
+        let before = looks(&two, "unreadable").await;
+        let (version, cache_status) = read(&two, &paths[0]).await;
+        assert_eq!((version, cache_status.starts_with(SHARED)), (0, false), "{cache_status}");
+        assert_eq!(looks(&two, "unreadable").await, before + 1, "{wrong:?}");
+        assert_eq!(two.admin().send(Method::DELETE, "/cache", "").await.status, 200);
+        fleet.until_kept(&two).await;
+    }
+    // One without an end, or with another one than it says, is older than it looks.
+    let three = fleet.member().await;
+    let () = fleet.store.ask(redis::cmd("SET").arg(name).arg(entry)).await;
+    assert!(!read(&three, &paths[0]).await.1.starts_with(SHARED));
+    let four = fleet.member().await;
+    let mut longer = redis::cmd("SET");
+    let () = fleet.store.ask(longer.arg(name).arg(entry).arg("PX").arg(700_000)).await;
+    assert!(!read(&four, &paths[0]).await.1.starts_with(SHARED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_and_the_way_to_it_see_no_name_path_or_object() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let seen = Arc::<Mutex<Vec<u8>>>::default();
+    let socket = fleet.secret("recorder.sock");
+    let store = fleet.secret("store.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let recorded = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((caller, _)) = listener.accept().await {
+            let server = UnixStream::connect(&store).await.unwrap();
+            let ((from, to), (answers, questions)) = (caller.into_split(), server.into_split());
+            tokio::spawn(record_into(Arc::clone(&recorded), from, questions));
+            tokio::spawn(record_into(Arc::clone(&recorded), answers, to));
+        }
+    });
+    let url = format!("unix:{socket}");
+    let (one, two) = (
+        fleet.setup_at(&url, "cache-key", "").start().await,
+        fleet.setup_at(&url, "cache-key", "").start().await,
+    );
+    until_sharing(&one).await;
+    until_sharing(&two).await;
+    for path in [object().as_str(), LIST] {
+        read(&one, path).await;
+        fleet.until_kept(&one).await;
+        assert!(read(&two, path).await.1.starts_with(SHARED));
+    }
+    heard_by(&one, &two, &object()).await;
+    let () = fleet.store.ask(&redis::cmd("SAVE")).await;
+    let mut all = std::fs::read(fleet.secret("dump.rdb")).unwrap();
+    for name in fleet.entries().await {
+        let dump: Vec<u8> = fleet.store.ask(redis::cmd("DUMP").arg(&name)).await;
+        all.extend(dump);
+        all.extend(name.into_bytes());
+    }
+    all.extend(seen.lock().iter());
+    assert!(all.windows(4).any(|part| part == b"PGC1"), "entries were recorded");
+    for canary in [CANARY, ID, &ID.replace('-', ""), "subtenant", "padding", "made-up", "pigello.io"] {
+        let is_seen = all.windows(canary.len()).any(|part| part.eq_ignore_ascii_case(canary.as_bytes()));
+        assert!(!is_seen, "{canary}");
+    }
+}
+
+async fn record_into(
+    seen: Arc<Mutex<Vec<u8>>>,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        seen.lock().extend_from_slice(&buffer[..read]);
+        to.write_all(&buffer[..read]).await?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_object_is_fetched_once_or_twice_after_a_write() {
+    const MEMBERS: usize = 8;
+    const CALLERS: usize = 20;
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let gateways =
+        join_all((0..MEMBERS).map(|_| async { fleet.setup("cache-key", "fill_wait = \"2s\"").start().await }));
+    let gateways = gateways.await;
+    for gateway in &gateways {
+        until_sharing(gateway).await;
+    }
+    let path = object();
+    join_all(gateways.iter().map(|gateway| read(gateway, &path))).await;
+    for hearer in &gateways[1..] {
+        heard_by(&gateways[0], hearer, &path).await;
+    }
+    let before = fleet.pigello.reads(&path);
+    let held = fleet.pigello.hold();
+    let calls = gateways.iter().flat_map(|gateway| (0..CALLERS).map(|_| read(gateway, &path)));
+    let lets_go = async {
+        fleet.pigello.until_read(&path, before + 1).await;
+        held.add_permits(100);
+    };
+    let (answers, ()) = tokio::join!(join_all(calls), lets_go);
+    let version = fleet.pigello.0.lock().version;
+    assert!(answers.iter().all(|(read, _)| *read == version), "{answers:?}");
+    let fetched = fleet.pigello.reads(&path) - before;
+    assert!((1..=2).contains(&fetched), "{fetched}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_shared_is_told_and_nobody_waits_for_it() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    let cases: [(&[(&str, &str)], usize, &str); 5] = [
+        (&[("cache-control", "private")], 0, ""),
+        (&[("vary", "accept-language")], 0, "stored"),
+        (&[("age", "1")], 0, "stored"),
+        (&[("set-cookie", "a=b")], 0, ""),
+        (&[], 300 * 1024, "stored"),
+    ];
+    for (fields, padding, expected) in cases {
+        let mut world = fleet.pigello.0.lock();
+        (world.fields, world.padding) = (fields.to_vec(), padding);
+        drop(world);
+        let path = fresh();
+        let (_, cache_status) = read(&one, &path).await;
+        assert!(cache_status.contains(expected), "{cache_status}");
+        fleet.until_kept(&one).await;
+        let before = looks(&two, "not_shared").await;
+        read(&two, &path).await;
+        assert_eq!(looks(&two, "not_shared").await, before + 1, "{fields:?} {padding}");
+        assert_eq!(fleet.pigello.reads(&path), 2);
+    }
+    let mut world = fleet.pigello.0.lock();
+    (world.fields, world.padding) = (vec![("vary", "Accept-Encoding")], 0);
+    drop(world);
+    let path = fresh();
+    let coded = async |gateway: &Gateway, coding: &str| {
+        let answer = gateway.caller().get_with(&path, &[("accept-encoding", coding)]).await;
+        answer.header("cache-status").to_owned()
+    };
+    coded(&one, "gzip, br").await;
+    fleet.until_kept(&one).await;
+    assert!(coded(&two, "br,gzip").await.starts_with(SHARED), "the same preferences");
+    assert!(!coded(&two, "zstd").await.starts_with(SHARED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_on_without_the_store() {
+    let Some(mut fleet) = Fleet::new(&[]).await else { return };
+    let gateway = fleet.member().await;
+    fleet.store.hang();
+    for _ in 0..8 {
+        assert_eq!(read(&gateway, &fresh()).await.0, 0);
+    }
+    let away = looks(&gateway, "away").await;
+    assert!(away > 0);
+    fleet.store.go_on();
+    until_found(&gateway).await;
+    fleet.store.kill();
+    for _ in 0..8 {
+        assert_eq!(read(&gateway, &fresh()).await.0, 0);
+    }
+    fleet.store.start_again();
+    until_found(&gateway).await;
+}
+
+/// Waits until a gateway reaches the store again.
+async fn until_found(gateway: &Gateway) {
+    let before = looks(gateway, "miss").await;
+    while looks(gateway, "miss").await == before {
+        gateway.caller().get(&fresh()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_of_the_fleet_is_taken_while_it_runs() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    fleet.store.secret("key", &format!("{OTHER_KEY}\n{KEY}\n"));
+    // It is read once a minute. A member that starts has it at once, and the others open what it seals when they do.
+    heard_by(&one, &two, &object()).await;
+    let status = two.admin().get("/status").await.json();
+    assert_eq!(status["fleet"]["breaks"][2]["count"], 0, "{status}");
 }

@@ -150,7 +150,8 @@ impl SharedTier {
         let Some(((least, asof), place)) =
             self.least(job, &part).zip(self.member.position()).zip(part.places.first())
         else {
-            return (result, Look::Fetch(None));
+            // Nothing can be used just now. What is fetched is of use to the others all the same.
+            return nothing(part, result);
         };
         match self.member.tier().lease(place, least, asof).await {
             Ok(true) => return nothing(part, result),
