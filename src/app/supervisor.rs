@@ -227,7 +227,7 @@ impl Supervisor {
             notices.keep(shared.profiles.present().collect::<Vec<_>>().iter());
             self.keep_keys(shared);
             fleet.hear_for(Arc::new(Hearer::of(shared)));
-            fleet.describe_by(describe(shared, self.started));
+            fleet.describe_by(describe(shared, fleet.role(), self.started));
         }
         self.tasks.spawn(Arc::clone(notices).keep_settling(stop.clone()));
         let following = shared.following().run();

@@ -57,5 +57,5 @@ pub use look::{Findings, Persistence, Use, acl, look};
 pub use member::{BreakCount, FleetStatus, Member};
 pub use members::{Members, Seen};
 pub use record::{Describe, InUse, MOST_PROFILES, Record, TrailHead};
-pub use settings::{Settings, StoreSettings};
+pub use settings::{Role, Settings, StoreSettings};
 pub use tier::{Away, Found, Tier};

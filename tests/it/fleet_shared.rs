@@ -119,12 +119,12 @@ impl Fleet {
     }
 
     fn secret(&self, name: &str) -> String {
-        let path = Path::new(self.store.url().strip_prefix("unix:").unwrap()).with_file_name(name);
+        let path = Path::new(self.store.address().strip_prefix("unix:").unwrap()).with_file_name(name);
         path.display().to_string()
     }
 
     fn setup(&self, cache_key: &str, more: &str) -> Setup {
-        self.setup_at(&self.store.url(), cache_key, more)
+        self.setup_at(&self.store.address(), cache_key, more)
     }
 
     fn setup_at(&self, url: &str, cache_key: &str, more: &str) -> Setup {
@@ -134,7 +134,7 @@ impl Fleet {
         );
         let tables = format!(
             "[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n\
-             [fleet.store]\nurl = \"{url}\"\nreconnect = \"300ms\"\nwait = \"1s\"\n\
+             [fleet.store]\naddress = \"{url}\"\nreconnect = \"300ms\"\nwait = \"1s\"\n\
              [cache.shared]\nenabled = true\n{more}\n\
              [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\nshared = true\n",
             self.secret("key")

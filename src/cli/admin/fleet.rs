@@ -107,7 +107,7 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
 fn tell(fleet: &Value, out: &mut impl Write) -> io::Result<()> {
     let text = |name: &str| fleet[name].as_str().unwrap_or("?");
     let server = fleet["server"].as_str();
-    writeln!(out, "fleet        {}", text("name"))?;
+    writeln!(out, "fleet        {}, as a {}", text("name"), text("role"))?;
     match server {
         Some(server) => writeln!(out, "store        {server}, since {}", text("since"))?,
         None => writeln!(
@@ -138,7 +138,15 @@ fn list(Members { members, unreadable }: &Members, out: &mut impl Write) -> io::
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["MEMBER", "VERSION", "CONFIGURATION", "CREDENTIALS", "EVENT LOG", "SEEN"]);
+    table.set_header([
+        "MEMBER",
+        "ROLE",
+        "VERSION",
+        "CONFIGURATION",
+        "CREDENTIALS",
+        "EVENT LOG",
+        "SEEN",
+    ]);
     for seen in members {
         let record = &seen.record;
         let cell = |what: &str, text: &str| {
@@ -147,6 +155,7 @@ fn list(Members { members, unreadable }: &Members, out: &mut impl Write) -> io::
         };
         table.add_row([
             visible(&record.instance).into_owned(),
+            record.role.label().to_owned(),
             cell("version", &record.version),
             cell("configuration", &record.configuration),
             cell("credentials", &record.credentials_in_words()),

@@ -41,7 +41,6 @@ pub(super) fn check(
     checker.listeners();
     checker.profiles();
     checker.policy();
-    checker.audit();
     checker.timeouts();
     checker.limits();
     checker.breaker();
@@ -67,7 +66,7 @@ pub(super) fn check(
         fleet: checker.fleet(),
         fleet_key: checker.fleet_key(login.as_ref()),
         cache_keys: checker.cache_keys(login.as_ref()),
-        audit: config.audit.clone(),
+        audit: checker.audit(),
         timeouts: config.timeouts,
         limits: config.limits,
         retry: config.retry,
