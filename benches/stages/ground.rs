@@ -117,6 +117,7 @@ impl Ground {
                 },
                 None,
             ),
+            shared_keys: None,
             calls: metrics.profiles().of_table(&ProfileName::new("bench")),
         };
         Ok(Self {

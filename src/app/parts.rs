@@ -150,10 +150,7 @@ impl Shared {
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
-        let fleet_key = match kept {
-            Some((_, kept)) => kept.fleet_key.clone(),
-            None => settings.fleet_key.clone().map(open_key).transpose()?,
-        };
+        let fleet_key = fleet_key(settings, kept)?;
         let fleet = fleet(settings, fleet_key.as_ref(), kept)?;
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = match kept {
@@ -433,7 +430,10 @@ fn cache(
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Cache::of_member(wanted, fleet.cloned(), chain()), |(_, kept)| kept.cache.clone())
+    .map_or_else(
+        || Cache::of_member(wanted, fleet.cloned(), chain()),
+        |(_, kept)| kept.cache.clone(),
+    )
 }
 
 /// This gateway as a member of the fleet, from its start to its end.
@@ -442,12 +442,21 @@ fn fleet(
     key: Option<&(KeySettings, Arc<KeyRing>)>,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<Option<Arc<Member>>, StoreError> {
+    if let Some((_, kept)) = kept {
+        return Ok(kept.fleet.clone());
+    }
+    let member = settings.fleet.clone().zip(key);
+    member.map(|(fleet, (_, ring))| Member::open(fleet, Arc::clone(ring))).transpose()
+}
+
+/// The fleet's key, as long as the fleet.
+fn fleet_key(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> Result<Option<(KeySettings, Arc<KeyRing>)>, StartError> {
     match kept {
-        Some((_, kept)) => Ok(kept.fleet.clone()),
-        None => {
-            let member = settings.fleet.clone().zip(key);
-            member.map(|(fleet, (_, ring))| Member::open(fleet, Arc::clone(ring))).transpose()
-        }
+        Some((_, kept)) => Ok(kept.fleet_key.clone()),
+        None => settings.fleet_key.clone().map(open_key).transpose(),
     }
 }
 

@@ -97,12 +97,13 @@ impl Supervisor {
         let mut before = mem::take(&mut self.keeping_keys);
         for keys in shared.profiles.fixed().filter_map(|profile| profile.shared_keys.as_ref()) {
             let same = before.iter().position(|(kept, _)| Arc::ptr_eq(kept, keys));
-            let kept = same.map(|at| before.swap_remove(at)).unwrap_or_else(|| {
+            self.keeping_keys.push(if let Some(at) = same {
+                before.swap_remove(at)
+            } else {
                 let stop = self.ending.child_token();
                 self.tasks.spawn(keys.keep(stop.clone()));
                 (Arc::clone(keys), stop)
             });
-            self.keeping_keys.push(kept);
         }
         for (_, stop) in before {
             stop.cancel();

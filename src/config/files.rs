@@ -240,9 +240,10 @@ impl Settings {
             }
         }
         let fleet_key = self.fleet_key.iter().map(|key| (root.key("fleet").key("key"), key));
-        let cache_keys = self.cache_keys.iter().map(|(name, key)| {
-            (root.key("profiles").key(name.as_str()).key("cache_key"), key)
-        });
+        let cache_keys = self
+            .cache_keys
+            .iter()
+            .map(|(name, key)| (root.key("profiles").key(name.as_str()).key("cache_key"), key));
         for (key, settings) in fleet_key.chain(cache_keys) {
             if let KeyPlace::File(path) = &settings.place {
                 add(path, key.key("path"), FileRole::Closed);

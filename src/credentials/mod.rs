@@ -39,6 +39,6 @@ pub use settings::{
 };
 pub use sources::{
     DirectoryError, EnvironmentError, KeptError, KeyPlace, KeyReadError, KeySettings, LoadError,
-    SourceHold, Sources, VaultError, check_files, expanded, keep_key, load, look_up_wrapping, members,
-    read_key, read_key_file, rotate_key, sealed,
+    SourceHold, Sources, VaultError, check_files, expanded, keep_key, load, look_up_wrapping,
+    members, read_key, read_key_file, rotate_key, sealed,
 };

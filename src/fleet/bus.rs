@@ -181,18 +181,17 @@ impl Bus {
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
         let (began, mut older) = (Instant::now(), Duration::ZERO);
-        let mut position = match self.position {
-            Some(position) => position,
-            None => {
-                let end = self.begin_at_end(connection, exchange).await?;
-                exchange.missed(None, end.position());
-                let Some(horizon) = exchange.horizon() else { return Ok(()) };
-                // Entries of others from before this member came can be used if it knows what has changed since.
-                let first = self.begin_before(end, connection, exchange).await?;
-                horizon.begin(first.position());
-                older = LOOK_BACK;
-                first
-            }
+        let mut position = if let Some(position) = self.position {
+            position
+        } else {
+            let end = self.begin_at_end(connection, exchange).await?;
+            exchange.missed(None, end.position());
+            let Some(horizon) = exchange.horizon() else { return Ok(()) };
+            // Entries of others from before this member came can be used if it knows what has changed since.
+            let first = self.begin_before(end, connection, exchange).await?;
+            horizon.begin(first.position());
+            older = LOOK_BACK;
+            first
         };
         let round = exchange.round();
         loop {

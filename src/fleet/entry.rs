@@ -218,8 +218,7 @@ mod tests {
     #[test]
     fn the_derivation_has_known_answers() {
         let key = entry_key(1, VALUES);
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hex(&key.credentials), KNOWN_CREDENTIALS);
+        assert_eq!(key.credentials.to_vec(), from_hex(KNOWN_CREDENTIALS));
         assert_eq!(place().name(), KNOWN_NAME);
         let opened = place().open(&from_hex(KNOWN_ENTRY)).unwrap();
         assert_eq!(opened.asof, Position::new(1_800_000_000_000, 3));
@@ -261,7 +260,9 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count);
-        assert!(names.iter().all(|name| !name.contains("6b7d1c1e") && !name.contains("production")));
+        assert!(
+            names.iter().all(|name| !name.contains("6b7d1c1e") && !name.contains("production"))
+        );
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Horizon {
     pub fn changed(&self, slot: u32, at: Option<Position>) {
         let Some(last) = self.last.get(slot as usize) else { return };
         let mut waiting = self.waiting.lock();
-        if self.note(last, at) {
+        if note(last, at) {
             waiting.slots.insert(slot);
         }
     }
@@ -118,22 +118,10 @@ impl Horizon {
     /// Everything may have changed.
     pub fn everything_changed(&self, at: Option<Position>) {
         let mut waiting = self.waiting.lock();
-        if self.note(&self.floor, at) {
+        if note(&self.floor, at) {
             waiting.everything = true;
         }
         waiting.is_new &= at.is_some();
-    }
-
-    /// Returns whether the change waits for a position.
-    fn note(&self, last: &AtomicU64, at: Option<Position>) -> bool {
-        match at {
-            // Behind a change that waits: the next round is behind both.
-            Some(Position(at)) => last.fetch_max(at, Ordering::AcqRel) == UNKNOWN,
-            None => {
-                last.store(UNKNOWN, Ordering::Release);
-                true
-            }
-        }
     }
 
     /// The least `asof` of an entry about what is in those slots; `None` while there is none.
@@ -201,6 +189,16 @@ impl Drop for Round {
         waiting.slots.extend(self.slots.drain());
         waiting.everything |= self.everything;
     }
+}
+
+/// Notes a change, and returns whether it waits for a position.
+fn note(last: &AtomicU64, at: Option<Position>) -> bool {
+    if let Some(Position(at)) = at {
+        // Behind a change that waits: the next round is behind both.
+        return last.fetch_max(at, Ordering::AcqRel) == UNKNOWN;
+    }
+    last.store(UNKNOWN, Ordering::Release);
+    true
 }
 
 fn load(position: &AtomicU64) -> u64 {

@@ -318,7 +318,7 @@ pub(super) mod tests {
         (keys.sealing().unwrap().id(), in_use)
     }
 
-    const SETTLE: Duration = Duration::from_secs(120);
+    const SETTLE: Duration = Duration::from_mins(2);
 
     #[tokio::test(start_paused = true)]
     async fn a_new_version_seals_when_all_have_it_and_the_old_one_opens_for_as_long_again() {

@@ -36,6 +36,8 @@ mod entry;
 pub mod error;
 mod exchange;
 mod horizon;
+#[cfg(test)]
+mod horizon_model_tests;
 pub mod keys;
 mod look;
 mod member;

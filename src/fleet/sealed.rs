@@ -169,15 +169,13 @@ impl Opener {
         let known = self.known.get(&publisher);
         let with_known = known.and_then(|(key, _)| open(key, head, rest));
         let last = known.map(|(_, last)| *last);
-        let changes = match with_known {
-            Some(changes) => changes,
+        let changes = if let Some(changes) = with_known {
+            changes
+        } else {
             // It seals with another version from here on, or it is not known.
-            None => {
-                let (key, changes) =
-                    self.keys.open(&publisher, head, rest).ok_or(Unreadable)?;
-                self.know(publisher, key, last.unwrap_or(number));
-                changes
-            }
+            let (key, changes) = self.keys.open(&publisher, head, rest).ok_or(Unreadable)?;
+            self.know(publisher, key, last.unwrap_or(number));
+            changes
         };
         let Some(last) = last else { return Ok(Opened::Next(changes)) };
         if number <= last {

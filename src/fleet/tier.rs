@@ -106,9 +106,8 @@ impl Tier {
         for place in places {
             question.cmd("GET").arg(place.name()).cmd("PTTL").arg(place.name());
         }
-        let asked = self.ask(async |asker: &mut Asker| {
-            asker.ask_all::<Vec<redis::Value>>(&question).await
-        });
+        let asked =
+            self.ask(async |asker: &mut Asker| asker.ask_all::<Vec<redis::Value>>(&question).await);
         let answers = asked.await?;
         let found = answers.chunks(2).enumerate().find_map(|(place, answer)| match answer {
             [redis::Value::BulkString(entry), redis::Value::Int(left)] => {

@@ -248,7 +248,9 @@ impl Notices {
             feeds.insert(profile.name.clone(), feed);
         }
         drop(feeds);
-        added.iter().for_each(|feed| self.cache.follow(feed.affected()));
+        for feed in &added {
+            self.cache.follow(feed.affected());
+        }
     }
 
     /// The settings.

@@ -258,7 +258,8 @@ async fn look(used_for: fleet::Use, tables: &str) -> Result<fleet::Findings, fle
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_version_rights_policy_and_clock() {
     let Some(store) = Store::valkey(&["--maxmemory-policy", "allkeys-lru"]) else { return };
-    let findings = look(fleet::Use::Notices, &format!("address = \"{}\"", store.address())).await.unwrap();
+    let findings =
+        look(fleet::Use::Notices, &format!("address = \"{}\"", store.address())).await.unwrap();
     assert!(findings.server.is_new_enough() && findings.forbidden.is_empty(), "{findings:?}");
     assert_eq!(findings.policy.as_deref(), Some("allkeys-lru"));
     assert!(findings.ahead.unwrap().abs() <= 1);
@@ -272,8 +273,7 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         file.display()
     );
     let findings = look(fleet::Use::Entries, &keys).await.unwrap();
-    let needed =
-        "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE GET PTTL SET";
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE GET PTTL SET";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
 }

@@ -119,7 +119,8 @@ impl Fleet {
     }
 
     fn secret(&self, name: &str) -> String {
-        let path = Path::new(self.store.address().strip_prefix("unix:").unwrap()).with_file_name(name);
+        let path =
+            Path::new(self.store.address().strip_prefix("unix:").unwrap()).with_file_name(name);
         path.display().to_string()
     }
 
@@ -151,8 +152,7 @@ impl Fleet {
 
     /// The entries in the store, with their names.
     async fn entries(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.store.ask(redis::cmd("KEYS").arg("pgw:{test}:c:*")).await;
+        let mut names: Vec<String> = self.store.ask(redis::cmd("KEYS").arg("pgw:{test}:c:*")).await;
         names.sort();
         names
     }
@@ -270,7 +270,8 @@ async fn read(gateway: &Gateway, path: &str) -> (u64, String) {
 
 async fn record(gateway: &Gateway, path: &str) -> Value {
     loop {
-        let line = trail_lines(&gateway.path("audit")).into_iter().find(|line| line["path"] == path);
+        let line =
+            trail_lines(&gateway.path("audit")).into_iter().find(|line| line["path"] == path);
         if let Some(line) = line {
             return line;
         }
@@ -284,7 +285,10 @@ const SHARED: &str = "pigello-gateway-shared; hit; ttl=";
 async fn a_miss_is_answered_by_another_members_fetch_and_the_record_names_it() {
     let Some(fleet) = Fleet::new(&[]).await else { return };
     let (one, two) = (fleet.member().await, fleet.member().await);
-    assert_eq!(read(&one, &object()).await, (0, "pigello-gateway; fwd=miss; stored; ttl=600".into()));
+    assert_eq!(
+        read(&one, &object()).await,
+        (0, "pigello-gateway; fwd=miss; stored; ttl=600".into())
+    );
     fleet.until_stored(&[&one, &two]).await;
     let (version, cache_status) = read(&two, &object()).await;
     assert_eq!(version, 0);
@@ -311,8 +315,7 @@ async fn a_miss_is_answered_by_another_members_fetch_and_the_record_names_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn old_data_of_a_slow_fetch_is_refused_by_all_who_have_heard_of_the_write() {
     let Some(fleet) = Fleet::new(&[]).await else { return };
-    let (slow, writer, reader) =
-        (fleet.member().await, fleet.member().await, fleet.member().await);
+    let (slow, writer, reader) = (fleet.member().await, fleet.member().await, fleet.member().await);
     let held = fleet.pigello.hold();
     let path = object();
     let slow_read = read(&slow, &path);
@@ -398,7 +401,10 @@ async fn without_its_key_a_profile_shares_nothing_until_it_is_back() {
     loop {
         let before = looked().await;
         let path = fresh();
-        assert!(shares(&path).await || read(&one, &path).await.1.contains("; hit"), "memory is used");
+        assert!(
+            shares(&path).await || read(&one, &path).await.1.contains("; hit"),
+            "memory is used"
+        );
         if looked().await == before {
             break;
         }
@@ -427,7 +433,8 @@ async fn what_is_altered_or_of_another_place_is_a_miss() {
         entry
     };
     let last = entry.len() - 1;
-    let altered = [flipped(0), flipped(5), flipped(10), flipped(20), flipped(last / 2), flipped(last)];
+    let altered =
+        [flipped(0), flipped(5), flipped(10), flipped(20), flipped(last / 2), flipped(last)];
     let others = [foreign.clone(), entry[..last].to_vec(), Vec::new(), vec![0; 300_000]];
     for wrong in altered.into_iter().chain(others) {
         fleet.put(name, &wrong).await;
@@ -486,8 +493,11 @@ async fn the_store_and_the_way_to_it_see_no_name_path_or_object() {
     }
     all.extend(seen.lock().iter());
     assert!(all.windows(4).any(|part| part == b"PGC1"), "entries were recorded");
-    for canary in [CANARY, ID, &ID.replace('-', ""), "subtenant", "padding", "made-up", "pigello.io"] {
-        let is_seen = all.windows(canary.len()).any(|part| part.eq_ignore_ascii_case(canary.as_bytes()));
+    for canary in
+        [CANARY, ID, &ID.replace('-', ""), "subtenant", "padding", "made-up", "pigello.io"]
+    {
+        let is_seen =
+            all.windows(canary.len()).any(|part| part.eq_ignore_ascii_case(canary.as_bytes()));
         assert!(!is_seen, "{canary}");
     }
 }
@@ -513,8 +523,10 @@ async fn a_hot_object_is_fetched_once_or_twice_after_a_write() {
     const MEMBERS: usize = 8;
     const CALLERS: usize = 20;
     let Some(fleet) = Fleet::new(&[]).await else { return };
-    let gateways =
-        join_all((0..MEMBERS).map(|_| async { fleet.setup("cache-key", "fill_wait = \"2s\"").start().await }));
+    let gateways = join_all(
+        (0..MEMBERS)
+            .map(|_| async { fleet.setup("cache-key", "fill_wait = \"2s\"").start().await }),
+    );
     let gateways = gateways.await;
     for gateway in &gateways {
         until_sharing(gateway).await;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,7 +12,8 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use pigello_gateway::fleet::{
-    Change, Hearing, Member, Pause, Record, Role, Settings, StoreSettings, Written,
+    Change, Hearing, Key, KeyRing, KeySource, Member, Pause, Position, Record, Role, Settings,
+    StoreSettings, Written,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ pub struct Crowd {
 struct Ear(Mutex<HashMap<Box<str>, Instant>>);
 
 impl Hearing for Ear {
-    fn hear(&self, changes: Vec<Change>) {
+    fn hear(&self, _: Position, changes: Vec<Change>) {
         let now = Instant::now();
         for change in changes {
             let (Change::Written(Written { path: what, .. })
@@ -51,6 +53,8 @@ impl Crowd {
     pub fn start(count: usize, fleet: &str, key_file: &Path, port: u16) -> Self {
         let (ending, mut running) = (CancellationToken::new(), JoinSet::new());
         let (mut members, mut ears) = (Vec::new(), Vec::new());
+        let source: KeySource =
+            toml_edit::de::from_str("source = \"file\"\npath = \"read below\"").unwrap();
         for number in 0..count {
             let store = StoreSettings {
                 address: Some(format!("127.0.0.1:{port}").parse().unwrap()),
@@ -61,10 +65,12 @@ impl Crowd {
                 name: fleet.to_owned(),
                 role: Role::Member,
                 instance: None,
-                key_file: key_file.to_owned(),
+                key: source.clone(),
                 store,
             };
-            let (member, ear) = (Member::open(settings).unwrap(), Arc::<Ear>::default());
+            let ring = KeyRing::new();
+            ring.put(Key::of_file(&fs::read(key_file).unwrap()).unwrap());
+            let (member, ear) = (Member::open(settings, ring).unwrap(), Arc::<Ear>::default());
             member.hear_for(Arc::clone(&ear));
             member.describe_by(Arc::new(move || record(number)));
             running.spawn(Arc::clone(&member).run(ending.clone()));

@@ -209,8 +209,7 @@ impl Encoder {
                 .word_or_null(
                     key!("source_request_id"),
                     record.source_request_id.map(|id| id.encode(&mut source) as &str),
-                )
-                ;
+                );
             if let Some(chain) = &record.source_chain {
                 line.text(key!("source_chain"), chain);
             }

@@ -52,10 +52,7 @@ pub(super) async fn rotate_cache_key(
 }
 
 /// The profile, and where its key is.
-fn chosen(
-    named: Option<&str>,
-    settings: &Settings,
-) -> Result<(ProfileName, KeySettings), Failure> {
+fn chosen(named: Option<&str>, settings: &Settings) -> Result<(ProfileName, KeySettings), Failure> {
     let keys = &settings.cache_keys;
     let Some(named) = named else {
         let mut all = keys.iter();
@@ -71,7 +68,8 @@ fn chosen(
     let name = ProfileName::new(named);
     let table = settings.profile(&name).map(|(table, _)| table.clone());
     let key = table.and_then(|table| keys.get(&table));
-    let key = key.ok_or_else(|| Failure::usage("this profile has no `cache_key`, or there is none"))?;
+    let key =
+        key.ok_or_else(|| Failure::usage("this profile has no `cache_key`, or there is none"))?;
     Ok((name.clone(), key.for_member(&name)))
 }
 

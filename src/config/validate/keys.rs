@@ -24,7 +24,7 @@ impl Checker<'_> {
                 "name one place",
             );
         }
-        self.shared_key(&key, &fleet.key, login)
+        Some(self.shared_key(&key, &fleet.key, login))
     }
 
     pub(super) fn cache_keys(
@@ -45,7 +45,9 @@ impl Checker<'_> {
             } else if name.template().is_none() && has_place {
                 self.problem(
                     &key.key("path"),
-                    format!("`{PROFILE_PLACE}` stands for a member of a template, and `{name}` is none"),
+                    format!(
+                        "`{PROFILE_PLACE}` stands for a member of a template, and `{name}` is none"
+                    ),
                     "name one place, or end the profile's name in `*`",
                 );
             }
@@ -56,7 +58,7 @@ impl Checker<'_> {
                     "write `enabled = true` in [cache.shared], or remove it",
                 );
             }
-            keys.extend(self.shared_key(&key, source, login).map(|settings| (name.clone(), settings)));
+            keys.insert(name.clone(), self.shared_key(&key, source, login));
         }
         keys
     }
@@ -66,7 +68,7 @@ impl Checker<'_> {
         key: &KeyPath,
         source: &KeySource,
         login: Option<&VaultAuth>,
-    ) -> Option<KeySettings> {
+    ) -> KeySettings {
         self.above_zero(&key.key("refresh"), source.refresh);
         let place = match source.source {
             KeySourceKind::File => {
@@ -98,13 +100,21 @@ impl Checker<'_> {
         match settings.check() {
             Ok(()) => {}
             Err(error) if error.is_absent() => {
-                self.warning(&key.key("source"), error.to_string(), "`serve` does not start without it");
+                self.warning(
+                    &key.key("source"),
+                    error.to_string(),
+                    "`serve` does not start without it",
+                );
             }
             Err(error) => {
-                self.problem(&key.key("source"), error.to_string(), "correct or unset the variable");
+                self.problem(
+                    &key.key("source"),
+                    error.to_string(),
+                    "correct or unset the variable",
+                );
             }
         }
-        Some(settings)
+        settings
     }
 }
 

@@ -156,9 +156,9 @@ impl KeyReader {
         let read = async {
             match (&self.settings.place, &self.vault) {
                 (KeyPlace::Vault { secret, field }, Some(vault)) => {
-                    self.from_vault(vault, secret, field).await
+                    self.read_vault(vault, secret, field).await
                 }
-                (KeyPlace::File(path), _) => from_file(path.clone()).await,
+                (KeyPlace::File(path), _) => read_file(path.clone()).await,
                 (KeyPlace::Vault { .. }, None) => Err(KeyReadError::Interrupted),
             }
         };
@@ -167,7 +167,7 @@ impl KeyReader {
         read.unwrap_or(Err(KeyReadError::Timeout { limit: Span(limit) }))
     }
 
-    async fn from_vault(
+    async fn read_vault(
         &self,
         vault: &Arc<VaultConnection>,
         secret: &VaultSettings,
@@ -181,10 +181,8 @@ impl KeyReader {
                 // One that was never a key does no harm.
                 Ok(older) => keys.extend(self.key(&older, secret, field).ok()),
                 Err(KeyReadError::Vault(error))
-                    if matches!(
-                        *error,
-                        VaultError::Deleted { .. } | VaultError::Absent { .. }
-                    ) => {}
+                    if matches!(*error, VaultError::Deleted { .. } | VaultError::Absent { .. }) => {
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -222,7 +220,7 @@ impl KeyReader {
 /// The fields of a secret. Those that are no text are of no use.
 type Fields = HashMap<String, ValueFromJson>;
 
-async fn from_file(path: PathBuf) -> Result<Keys, KeyReadError> {
+async fn read_file(path: PathBuf) -> Result<Keys, KeyReadError> {
     let read = tokio::task::spawn_blocking(move || read_key_file(&path));
     read.await.map_err(|_| KeyReadError::Interrupted)?
 }
@@ -257,7 +255,7 @@ pub async fn rotate_key(
     };
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes).map_err(|_| KeyReadError::NoRandom)?;
-    let text = Zeroizing::new(BASE64_STANDARD.encode(&*bytes));
+    let text = Zeroizing::new(BASE64_STANDARD.encode(*bytes));
     let version = vault.write(secret, (field, &text), before).await?;
     if destroys && version > 1 {
         // The engine keeps ten by itself, and at most so many if somebody asked for more.
@@ -294,7 +292,9 @@ pub enum KeyReadError {
         field: String,
     },
     /// A new version would lose the other fields.
-    #[error("{secret} has other fields, which a new version would not have; write it with the vault's own tools")]
+    #[error(
+        "{secret} has other fields, which a new version would not have; write it with the vault's own tools"
+    )]
     OtherFields {
         /// The secret.
         secret: String,

@@ -101,17 +101,7 @@ impl Family {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self {
-            settings,
-            new_manager,
-            members,
-            absent,
-            loading,
-            waiting,
-            metrics,
-            sources,
-            fleet,
-        }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics, sources, fleet }
     }
 
     /// The settings.
@@ -162,9 +152,11 @@ impl Family {
             partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
             health: UpstreamHealth::new(name, self.settings.health, self.fleet.clone()),
-            shared_keys: self.settings.cache_key.as_ref().map(|key| {
-                SharedKeys::new(key.for_member(name), self.sources.clone())
-            }),
+            shared_keys: self
+                .settings
+                .cache_key
+                .as_ref()
+                .map(|key| SharedKeys::new(key.for_member(name), self.sources.clone())),
             calls: self.metrics.profiles().of_member(name),
         });
         let member = Arc::new(Member { profile, unloaded: CancellationToken::new() });

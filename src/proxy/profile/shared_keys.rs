@@ -56,9 +56,10 @@ impl SharedKeys {
     ) -> Vec<Arc<EntryKey>> {
         let keys = self.ring.keys();
         let mut made = self.made.lock();
-        if made.as_ref().is_none_or(|it| {
-            it.generation != generation || !Arc::ptr_eq(&it.from, &keys)
-        }) {
+        if made
+            .as_ref()
+            .is_none_or(|it| it.generation != generation || !Arc::ptr_eq(&it.from, &keys))
+        {
             *made = derive(&keys, manager, generation);
         }
         let Some(made) = &*made else { return Vec::new() };

@@ -40,7 +40,10 @@ impl Counts {
         match record.cache {
             None | Some(CacheResult::Bypass) => {}
             Some(
-                CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed | CacheResult::Shared,
+                CacheResult::Hit
+                | CacheResult::Stale
+                | CacheResult::Collapsed
+                | CacheResult::Shared,
             ) => {
                 self.cacheable += 1;
                 self.from_memory += 1;

@@ -43,18 +43,19 @@ async fn key_step(what: &str, key: &KeySettings, sources: &Sources) -> Step {
             let versions: Vec<_> = keys.all().map(|key| key.id().to_string()).collect();
             let place = match &key.place {
                 KeyPlace::File(path) => format!("is in {}", path.display()),
-                KeyPlace::Vault { .. } => format!("is in the vault, version {}", versions.join(" and ")),
+                KeyPlace::Vault { .. } => {
+                    format!("is in the vault, version {}", versions.join(" and "))
+                }
             };
             Step::good(what, place)
         }
-        Err(error) => {
-            Step::bad(what, Chain(&error).to_string()).advise(key_remedy(key, &error))
-        }
+        Err(error) => Step::bad(what, Chain(&error).to_string()).advise(key_remedy(key, &error)),
     }
 }
 
 fn key_remedy(key: &KeySettings, error: &KeyReadError) -> Option<String> {
-    const MAKE: &str = "`(umask 077; openssl rand -base64 32 > FILE)` makes one, which all members have";
+    const MAKE: &str =
+        "`(umask 077; openssl rand -base64 32 > FILE)` makes one, which all members have";
     match (&key.place, error) {
         (KeyPlace::File(_), KeyReadError::File(error)) => error.hint(),
         (KeyPlace::File(_), KeyReadError::Key(KeyError::NoKey { .. })) => Some(MAKE.to_owned()),
@@ -108,7 +109,9 @@ async fn store(settings: &fleet::Settings, used_for: Use) -> (Vec<Step>, Option<
 fn disk(persistence: Option<Persistence>) -> Step {
     const WHAT: &str = "fleet store's disk";
     let written = match persistence {
-        None => return Step::skipped(WHAT, "the user may not use INFO, which tells what is written"),
+        None => {
+            return Step::skipped(WHAT, "the user may not use INFO, which tells what is written");
+        }
         Some(Persistence { log: false, snapshots: false }) => {
             return Step::good(WHAT, "nothing has been written to it");
         }
@@ -132,8 +135,9 @@ fn memory(policy: Option<&str>, used_for: Use) -> Step {
         }
         Some("noeviction") if used_for == Use::Entries => {
             let found = "with `maxmemory-policy noeviction`, notices find no room when entries have taken all";
-            Step::doubtful(WHAT, found)
-                .advise(Some("set `maxmemory-policy volatile-ttl`: entries make room, and notices stay"))
+            Step::doubtful(WHAT, found).advise(Some(
+                "set `maxmemory-policy volatile-ttl`: entries make room, and notices stay",
+            ))
         }
         Some(policy) => Step::good(WHAT, format!("`maxmemory-policy {policy}` keeps the notices")),
     }

@@ -93,7 +93,8 @@ impl Session {
                 name: "auth/token/renew-self",
                 about: About::Login,
                 method: Method::POST,
-                path: "auth/token/renew-self", version: None,
+                path: "auth/token/renew-self",
+                version: None,
                 token: Some(&self.token),
                 body: Some(Zeroizing::new(b"{}".to_vec())),
             })
@@ -181,7 +182,8 @@ async fn lookup(client: &VaultClient, token: &HeaderValue) -> Result<VaultRespon
             name: "auth/token/lookup-self",
             about: About::Login,
             method: Method::GET,
-            path: "auth/token/lookup-self", version: None,
+            path: "auth/token/lookup-self",
+            version: None,
             token: Some(token),
             body: None,
         })
@@ -223,7 +225,8 @@ pub(super) async fn look_up_wrapping(client: &VaultClient, file: &Path) -> Resul
             name: CALL,
             about: About::Login,
             method: Method::POST,
-            path: CALL, version: None,
+            path: CALL,
+            version: None,
             token: None,
             body: Some(body.map_err(|error| malformed(CALL, &error))?),
         })
@@ -257,7 +260,8 @@ async fn unwrapped(
                 name: "sys/wrapping/unwrap",
                 about: About::Login,
                 method: Method::POST,
-                path: "sys/wrapping/unwrap", version: None,
+                path: "sys/wrapping/unwrap",
+                version: None,
                 token: Some(&token),
                 body: Some(Zeroizing::new(b"{}".to_vec())),
             })
@@ -308,7 +312,8 @@ async fn post_login(
             name: CALL,
             about: About::Login,
             method: Method::POST,
-            path: &path, version: None,
+            path: &path,
+            version: None,
             token: None,
             body: Some(body),
         })

@@ -129,7 +129,9 @@ pub(super) async fn write(
     let answer = client.call(call).await?;
     match answer.status {
         StatusCode::OK => Ok(parse::<Written>(&answer.body, WRITE)?.data.version),
-        StatusCode::FORBIDDEN => Err(VaultError::NotWritten { path: format!("{mount}/data/{path}") }),
+        StatusCode::FORBIDDEN => {
+            Err(VaultError::NotWritten { path: format!("{mount}/data/{path}") })
+        }
         // It says so if the newest version is another one.
         StatusCode::BAD_REQUEST => Err(VaultError::Overtaken { secret: name(settings) }),
         status => Err(VaultError::Unexpected { status, call: WRITE }),

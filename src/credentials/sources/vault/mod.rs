@@ -14,8 +14,8 @@ mod messages;
 
 pub(super) use client::check_files;
 pub(super) use connection::{ToldFailures, VaultConnection, Vaults};
-pub(super) use kv::{Secret, name as secret_name};
 pub use error::VaultError;
+pub(super) use kv::{Secret, name as secret_name};
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 

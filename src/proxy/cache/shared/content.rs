@@ -65,7 +65,7 @@ impl Content {
         let provenance = &stored.provenance;
         let chain = provenance.chain.as_deref().or(chain);
         let left = stored.policy.freshness.resident(tokio::time::Instant::now());
-        let ends = SystemTime::now() + life.saturating_sub(left);
+        let ends = SystemTime::now().checked_add(life.saturating_sub(left)).unwrap_or(UNIX_EPOCH);
         let head = Head::Response {
             status: stored.status.as_u16(),
             fields: fields.collect(),

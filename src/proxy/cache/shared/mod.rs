@@ -30,7 +30,11 @@ use self::{
 use super::{
     fetch::FetchJob,
     invalidate,
-    policy::{freshness::ResponseTimes, storable, vary::{Variant, VaryFields, normal}},
+    policy::{
+        freshness::ResponseTimes,
+        storable,
+        vary::{Variant, VaryFields, normal},
+    },
     settings::SharedSettings,
     storage::response::{Provenance, StoredResponse},
 };
@@ -79,6 +83,13 @@ enum Once {
     Nothing,
     /// The store cannot be asked.
     Away,
+}
+
+impl Part {
+    /// The least `asof` that can be used now.
+    fn least(&self, job: &FetchJob) -> Option<Position> {
+        job.cache.horizon()?.least(self.slots)
+    }
 }
 
 impl SharedTier {
@@ -148,7 +159,7 @@ impl SharedTier {
             Once::Nothing => {}
         }
         let Some(((least, asof), place)) =
-            self.least(job, &part).zip(self.member.position()).zip(part.places.first())
+            part.least(job).zip(self.member.position()).zip(part.places.first())
         else {
             // Nothing can be used just now. What is fetched is of use to the others all the same.
             return nothing(part, result);
@@ -182,11 +193,6 @@ impl SharedTier {
         Some(Fill { place, asof, began: Instant::now() })
     }
 
-    /// The least `asof` that can be used now.
-    fn least(&self, job: &FetchJob, part: &Part) -> Option<Position> {
-        job.cache.horizon()?.least(part.slots)
-    }
-
     async fn look_once(&self, part: &Part, job: &FetchJob, result: &mut SharedResult) -> Once {
         let asked = Instant::now();
         let found = match self.member.tier().find(&part.places).await {
@@ -206,7 +212,7 @@ impl SharedTier {
             return Once::Nothing;
         };
         // Judged after the answer came, and while everything is heard.
-        let least = self.least(job, part).filter(|_| self.member.position().is_some());
+        let least = part.least(job).filter(|_| self.member.position().is_some());
         if least.is_none_or(|least| opened.asof < least) {
             *result = SharedResult::Outdated;
             return Once::Nothing;
@@ -219,13 +225,12 @@ impl SharedTier {
         };
         let is_proved = job.cache.horizon().and_then(|it| it.least([part.unproved]));
         let is_proved = is_proved.is_some_and(|least| opened.asof >= least);
-        match stored(job, response, age.saturating_add(asked.elapsed()), is_proved) {
-            Some(stored) => Once::Found(Box::new(stored)),
-            None => {
-                *result = SharedResult::Outdated;
-                Once::Nothing
-            }
-        }
+        let age = age.saturating_add(asked.elapsed());
+        let Some(stored) = stored(job, response, age, is_proved) else {
+            *result = SharedResult::Outdated;
+            return Once::Nothing;
+        };
+        Once::Found(Box::new(stored))
     }
 
     /// Stores a response for the others, some time later.
@@ -271,7 +276,7 @@ fn stored(
     let SharedResponse { status, headers, body, request_id, chain, ends, .. } = response;
     let wall = job.cache.wall();
     // The store may have kept it for longer than it was to. Clocks of members may differ by less than that.
-    if wall > ends + CLOCKS_DIFFER_BY {
+    if wall.duration_since(ends).is_ok_and(|late| late > CLOCKS_DIFFER_BY) {
         return None;
     }
     let fetched = Instant::now().checked_sub(age)?;

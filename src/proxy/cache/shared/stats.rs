@@ -76,9 +76,8 @@ pub struct SharedStats {
 impl SharedStats {
     /// How often a response was found.
     pub fn found(&self) -> u64 {
-        let found = |it: &&SharedCount| {
-            matches!(it.result, SharedResult::Hit | SharedResult::Waited)
-        };
+        let found =
+            |it: &&SharedCount| matches!(it.result, SharedResult::Hit | SharedResult::Waited);
         self.results.iter().filter(found).map(|it| it.count).sum()
     }
 
@@ -104,7 +103,9 @@ impl Default for Counts {
             stored: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             // From an answer of the same machine to the longest wait.
-            seconds: Histogram::new([0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0]),
+            seconds: Histogram::new([
+                0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0,
+            ]),
         }
     }
 }
@@ -139,4 +140,3 @@ impl Counts {
         }
     }
 }
-

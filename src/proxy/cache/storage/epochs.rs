@@ -125,9 +125,7 @@ impl Epochs {
     }
 
     /// The scopes that a response falls into.
-    fn scopes<'s>(
-        subject: &Subject<'s>,
-    ) -> [(Option<&'s ProfileName>, EpochScope<'s>); 3] {
+    fn scopes<'s>(subject: &Subject<'s>) -> [(Option<&'s ProfileName>, EpochScope<'s>); 3] {
         let path = (subject.owner, EpochScope::Path(subject.path));
         match subject.collection {
             // Notices are about the lists of one profile.
