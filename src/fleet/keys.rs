@@ -25,10 +25,12 @@ use crate::domain::{ProfileName, Span};
 
 /// Where a key comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["source", "path"]))]
 pub struct KeySource {
     /// `vault`: a secret of the vault of `[vault]`, with the second key-value engine. `file`: a file.
-    pub source: KeySourceKind,
+    #[schemars(required)]
+    pub source: Option<KeySourceKind>,
     /// With `vault`: the path of the secret below its mount. With `file`: the file, which nobody else may read, with a
     /// key on its first line, and on a second line the one before. In the `cache_key` of a template `{profile}` stands
     /// for the name of a member.
@@ -39,7 +41,6 @@ pub struct KeySource {
     pub field: Option<String>,
     /// How often it is read again. A new version in a vault seals two such times after it was made, when all members
     /// have it.
-    #[serde(default = "default_refresh")]
     pub refresh: Span,
 }
 
@@ -65,8 +66,11 @@ impl KeySource {
     }
 }
 
-fn default_refresh() -> Span {
-    Span::from_secs(60)
+impl Default for KeySource {
+    fn default() -> Self {
+        let (mount, field, refresh) = (None, None, Span::from_secs(60));
+        Self { source: None, path: String::new(), mount, field, refresh }
+    }
 }
 
 /// One version of a key.

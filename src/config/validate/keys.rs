@@ -24,7 +24,7 @@ impl Checker<'_> {
                 "name one place",
             );
         }
-        Some(self.shared_key(&key, &fleet.key, login))
+        self.shared_key(&key, &fleet.key, login)
     }
 
     pub(super) fn cache_keys(
@@ -58,7 +58,8 @@ impl Checker<'_> {
                     "write `enabled = true` in [cache.shared], or remove it",
                 );
             }
-            keys.insert(name.clone(), self.shared_key(&key, source, login));
+            let settings = self.shared_key(&key, source, login);
+            keys.extend(settings.map(|settings| (name.clone(), settings)));
         }
         keys
     }
@@ -68,9 +69,9 @@ impl Checker<'_> {
         key: &KeyPath,
         source: &KeySource,
         login: Option<&VaultAuth>,
-    ) -> KeySettings {
+    ) -> Option<KeySettings> {
         self.above_zero(&key.key("refresh"), source.refresh);
-        let place = match source.source {
+        let place = match source.source? {
             KeySourceKind::File => {
                 for (name, is_set) in
                     [("mount", source.mount.is_some()), ("field", source.field.is_some())]
@@ -114,7 +115,7 @@ impl Checker<'_> {
                 );
             }
         }
-        settings
+        Some(settings)
     }
 }
 
@@ -124,5 +125,5 @@ pub(super) fn asks_vault(config: &Config) -> bool {
     let fleet = config.fleet.iter().map(|fleet| &fleet.key);
     let caches = config.profiles.values().filter_map(|profile| profile.cache_key.as_ref());
     sets.any(|set| set.source == Some(SourceKind::Vault))
-        || fleet.chain(caches).any(|key| key.source == KeySourceKind::Vault)
+        || fleet.chain(caches).any(|key| key.source == Some(KeySourceKind::Vault))
 }
