@@ -446,7 +446,11 @@ fn fleet(
         return Ok(kept.fleet.clone());
     }
     let member = settings.fleet.clone().zip(key);
-    member.map(|(fleet, (_, ring))| Member::open(fleet, Arc::clone(ring))).transpose()
+    let instance = settings.audit.instance_name();
+    let open = |(fleet, (_, ring)): (_, &(_, Arc<KeyRing>))| {
+        Member::open(fleet, Arc::clone(ring), &instance)
+    };
+    member.map(open).transpose()
 }
 
 /// The fleet's key, as long as the fleet.

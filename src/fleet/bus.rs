@@ -12,19 +12,25 @@
 //! The stream is also read once a second, so that a message that was lost is found although none follows it. The ids
 //! are the store's times, which do not come again after a failover, as plain numbers would.
 //!
+//! A tick says how long it proves something, so it must not seem younger than it is. What was not there when the stream
+//! was read to its end came later; and a message with ticks has the store's time, which its id has too.
+//!
 //! In between, this member writes its record ([`members`](super::members)).
 
 use std::{convert::Infallible, fmt, num::NonZero, str, sync::atomic::Ordering, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use super::{
-    change::Change,
+    change::{Arrival, Change},
     connect::Connection,
     error::StoreError,
     exchange::{Break, Exchange},
@@ -46,10 +52,14 @@ pub(super) struct Bus {
     position: Option<EntryId>,
     /// When an empty message is due, so that entries of the shared cache can be newer than a change.
     mark_due: Option<Instant>,
-    /// When everything was heard. What is found later in the stream was told after that.
+    /// Whether what is read was told before this member came.
+    is_history: bool,
+    /// When everything was heard, or so it seems. What is found later in the stream was told after that.
     all_heard: Instant,
+    /// When the stream was read to its end the last time.
+    all_read: Instant,
     unsent: Option<Unsent>,
-    pace: DefaultDirectRateLimiter,
+    pace: Pace,
     /// The last record of this member that was written, sealed.
     sealed: Vec<u8>,
     /// What it says, and when the next one is due.
@@ -58,14 +68,28 @@ pub(super) struct Bus {
 
 /// A message that may not be in the store yet.
 struct Unsent {
-    message: Vec<u8>,
-    /// The number of changes that are told with it.
-    upto: u64,
+    number: u64,
+    batch: Batch,
 }
 
 /// The id of an entry of the stream: a time in milliseconds, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct EntryId(u64, u64);
+
+/// Limits the messages of a second.
+type Pace = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// The time since an instant, by tokio's clock, by which the bus sleeps as well.
+#[derive(Clone, Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
 
 /// Entries as the store answers them: ids, and fields with values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
@@ -80,9 +104,14 @@ impl Bus {
             sealer,
             position: None,
             mark_due: None,
+            is_history: false,
             all_heard: Instant::now(),
+            all_read: Instant::now(),
             unsent: None,
-            pace: RateLimiter::direct(Quota::per_second(MESSAGES_A_SECOND)),
+            pace: RateLimiter::direct_with_clock(
+                Quota::per_second(MESSAGES_A_SECOND),
+                TokioClock(Instant::now()),
+            ),
             sealed: Vec::new(),
             written: None,
         })
@@ -180,17 +209,17 @@ impl Bus {
         connection: &mut Connection,
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
-        let (began, mut older) = (Instant::now(), Duration::ZERO);
+        let began = Instant::now();
         let mut position = if let Some(position) = self.position {
             position
         } else {
             let end = self.begin_at_end(connection, exchange).await?;
-            exchange.missed(None, end.position());
+            self.missed(None, end, exchange);
             let Some(horizon) = exchange.horizon() else { return Ok(()) };
             // Entries of others from before this member came can be used if it knows what has changed since.
+            self.is_history = true;
             let first = self.begin_before(end, connection, exchange).await?;
             horizon.begin(first.position());
-            older = LOOK_BACK;
             first
         };
         let round = exchange.round();
@@ -203,17 +232,18 @@ impl Bus {
             let first = entries.next().transpose()?;
             if first.is_none_or(|(id, _)| id != position) {
                 let end = self.begin_at_end(connection, exchange).await?;
-                exchange.missed(Some(Break::Position), end.position());
+                self.missed(Some(Break::Position), end, exchange);
                 return Ok(());
             }
             for entry in entries {
                 let (id, message) = entry?;
-                let age = self.all_heard.elapsed().saturating_add(older);
+                let age = self.all_heard.elapsed();
                 self.hear(id, &message, age, exchange);
                 position = id;
             }
             if is_last {
-                self.all_heard = began;
+                self.is_history = false;
+                self.read_to_end(began, exchange);
                 if let Some(round) = round {
                     round.end(position.position().next());
                 }
@@ -230,13 +260,14 @@ impl Bus {
     ) -> Result<EntryId, StoreError> {
         self.opener.forget();
         loop {
+            let began = Instant::now();
             let mut last = redis::cmd("XREVRANGE");
             last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
             let last: Entries = connection.ask(&last).await?;
             if let Some((id, _)) = last.first() {
                 let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
                 self.heard(id, exchange);
-                self.all_heard = Instant::now();
+                self.read_to_end(began, exchange);
                 return Ok(id);
             }
             self.tell(connection, exchange).await?;
@@ -257,27 +288,50 @@ impl Bus {
         let found: Entries = connection.ask(&range).await?;
         let Some(first) = found.into_iter().next() else { return Ok(end) };
         let (id, message) = entry(first)?;
-        self.hear(id, &message, LOOK_BACK, exchange);
+        self.hear(id, &message, Duration::ZERO, exchange);
         Ok(id)
     }
 
-    /// Opens a message of that age, at most, and passes on what it tells.
-    fn hear(&mut self, id: EntryId, message: &[u8], age: Duration, exchange: &Exchange) {
-        let at = id.position();
+    /// Notes that the stream was read to its end by a question of that time.
+    fn read_to_end(&mut self, asked: Instant, exchange: &Exchange) {
+        self.all_heard = asked;
+        self.all_read = asked;
+        exchange.read_to_end(asked);
+    }
+
+    /// Notes that changes may have been missed, up to that message. What this member has told may be lost as well, so its ticks would claim
+    /// too much.
+    fn missed(&mut self, why: Option<Break>, upto: EntryId, exchange: &Exchange) {
+        exchange.missed(why, upto.position());
+        exchange.outbox.drop_ticks();
+        let unsent = self.unsent.iter_mut().flat_map(|unsent| &mut unsent.batch.changes);
+        unsent.for_each(Change::drop_tick);
+    }
+
+    /// Opens a message that probably lay in the store for so long, and passes on what it tells.
+    fn hear(&mut self, id: EntryId, message: &[u8], lain: Duration, exchange: &Exchange) {
+        let mut way =
+            Arrival { lain, read_before: self.all_read, stored_ms: id.0, is_midway: false };
         let (changes, mut missed) = match self.opener.open(message) {
             Ok(Opened::Own | Opened::Again) => return self.heard(id, exchange),
             Ok(Opened::Next(changes)) => (changes, None),
+            Ok(Opened::Midway(changes)) => {
+                way.is_midway = true;
+                (changes, None)
+            }
             Ok(Opened::AfterGap(changes)) => (changes, Some(Break::Gap)),
             Err(_) => (Vec::new(), Some(Break::Unreadable)),
         };
         match serde_json::from_slice::<Vec<Change>>(&changes) {
             Ok(changes) => {
-                exchange.hear(at, changes.into_iter().map(|change| change.aged(age)).collect());
+                let changes = changes.into_iter().map(|change| change.arrived(&way));
+                let is_of_use = |change: &Change| !self.is_history || change.is_lasting();
+                exchange.hear(id.position(), changes.filter(is_of_use).collect());
             }
             Err(_) => missed = Some(Break::Unreadable),
         }
         if missed.is_some() {
-            exchange.missed(missed, at);
+            self.missed(missed, id, exchange);
         }
         self.heard(id, exchange);
     }
@@ -314,7 +368,7 @@ impl Bus {
             exchange.outbox.filled().await;
         }
         while let Err(early) = self.pace.check() {
-            sleep(early.wait_time_from(DefaultClock::default().now())).await;
+            sleep(early.wait_time_from(self.pace.clock().now())).await;
         }
     }
 
@@ -324,26 +378,39 @@ impl Bus {
         connection: &mut Connection,
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
-        let unsent = if let Some(unsent) = self.unsent.take() {
-            unsent
-        } else {
-            let Batch { changes, upto } = exchange.outbox.take();
-            Unsent { message: self.sealer.seal(changes).ok_or(StoreError::Seal)?, upto }
-        };
+        if self.unsent.is_none() {
+            let number = self.sealer.next().ok_or(StoreError::Seal)?;
+            self.unsent = Some(Unsent { number, batch: exchange.outbox.take() });
+        }
+        let Some(Unsent { number, batch }) = &mut self.unsent else { return Ok(()) };
+        let ticks = batch.changes.iter_mut().filter_map(Change::as_tick);
+        if let ticks = ticks.collect::<Vec<_>>()
+            && !ticks.is_empty()
+        {
+            let now = time_of(connection).await?;
+            ticks.into_iter().for_each(|tick| tick.sealed_ms = now);
+        }
+        // It has only strings as keys.
+        let changes = serde_json::to_vec(&batch.changes).unwrap_or_default();
+        let message = self.sealer.seal(*number, changes).ok_or(StoreError::Seal)?;
         let mut publish = redis::cmd("EVAL");
-        publish.arg(PUBLISH).arg(1).arg(&self.key).arg(&unsent.message).arg(ENTRIES);
-        let upto = self.unsent.insert(unsent).upto;
+        publish.arg(PUBLISH).arg(1).arg(&self.key).arg(message).arg(ENTRIES);
         let round = exchange.round();
         let id: String = connection.ask(&publish).await?;
         let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
         if let Some(round) = round {
             round.end(id.position());
         }
+        exchange.has_told(batch);
         self.unsent = None;
-        exchange.messages.fetch_add(1, Ordering::Relaxed);
-        exchange.outbox.told(upto);
         Ok(())
     }
+}
+
+/// The store's time, in milliseconds.
+async fn time_of(connection: &mut Connection) -> Result<u64, StoreError> {
+    let (seconds, micros): (u64, u64) = connection.ask(&redis::cmd("TIME")).await?;
+    Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
 }
 
 /// The id of an entry, and the message in its one field.

@@ -7,14 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
-    change::Change,
+    change::{CHANGING, Change, KINDS},
     horizon::{Horizon, Position, Round},
-    outbox::Outbox,
+    outbox::{Batch, Outbox},
     record::{Describe, Record},
 };
 
@@ -52,7 +54,7 @@ impl Break {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Position, Self::Gap, Self::Unreadable];
 
-    /// The value of the label `reason`.
+    /// The value of the label `why`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Position => "position",
@@ -61,6 +63,9 @@ impl Break {
         }
     }
 }
+
+/// How many changes there were of each of the [`KINDS`].
+type Counts = [AtomicU64; KINDS.len()];
 
 /// See the module.
 pub(super) struct Exchange {
@@ -74,7 +79,10 @@ pub(super) struct Exchange {
     pub(super) messages: AtomicU64,
     /// The records in the store, as of this member's last one.
     pub(super) members: AtomicU64,
-    heard: AtomicU64,
+    /// When the stream was read to its end the last time, or else the start.
+    all_read: Mutex<Instant>,
+    told: Counts,
+    heard: Counts,
     breaks: [AtomicU64; Break::ALL.len()],
 }
 
@@ -88,7 +96,9 @@ impl Exchange {
             position: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             members: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+            all_read: Mutex::new(Instant::now()),
+            told: Default::default(),
+            heard: Default::default(),
             breaks: Default::default(),
         }
     }
@@ -111,7 +121,7 @@ impl Exchange {
 
     /// Passes on what others told.
     pub(super) fn hear(&self, at: Position, changes: Vec<Change>) {
-        self.heard.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        count(&self.heard, &changes);
         if let Some(hearing) = self.hearing() {
             hearing.hear(at, changes);
         }
@@ -136,6 +146,23 @@ impl Exchange {
     /// Begins a round, before its command is sent.
     pub(super) fn round(&self) -> Option<Round> {
         Some(self.horizon()?.round())
+    }
+
+    /// The store has those changes.
+    pub(super) fn has_told(&self, batch: &Batch) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        count(&self.told, &batch.changes);
+        self.outbox.told(batch.upto);
+    }
+
+    /// The stream was read to its end by a question of that time.
+    pub(super) fn read_to_end(&self, asked: Instant) {
+        *self.all_read.lock() = asked;
+    }
+
+    /// How long ago that was.
+    pub(super) fn lag(&self) -> Duration {
+        self.all_read.lock().elapsed()
     }
 
     /// Every message is heard from here on.
@@ -182,13 +209,29 @@ impl Exchange {
         self.hearing.lock().clone()
     }
 
+    /// How many changes of others were heard, but for what changes nothing, such as ticks.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+        self.heard.iter().take(CHANGING).map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many changes of each kind were told, and heard.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+        let counts = self.told.iter().zip(&self.heard);
+        let counts = counts.map(|(told, heard)| [told, heard].map(|it| it.load(Ordering::Relaxed)));
+        KINDS.into_iter().zip(counts)
     }
 
     pub(super) fn breaks(&self) -> impl Iterator<Item = (Break, u64)> {
         let counts = self.breaks.iter().map(|count| count.load(Ordering::Relaxed));
         Break::ALL.into_iter().zip(counts)
+    }
+}
+
+fn count(counts: &Counts, changes: &[Change]) {
+    for change in changes {
+        if let Some(count) = counts.get(change.kind()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -64,12 +64,12 @@ pub async fn look(settings: &Settings, used_for: Use) -> Result<Findings, StoreE
 
 /// The rules for the store's user, as `ACL SETUSER` takes them.
 pub fn acl(settings: &Settings, used_for: Use) -> String {
-    let entries = if used_for == Use::Entries { " +get +set +pttl" } else { "" };
+    let entries = if used_for == Use::Entries { " +pttl" } else { "" };
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
-        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +xadd +xrange \
-         +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore{entries} +info{select}"
+        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
+         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore{entries} +info{select}"
     )
 }
 
@@ -91,6 +91,10 @@ fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
         command("PUBLISH", &[&key, ""]),
         command("EVAL", &["return 1", "1", &key]),
         command("TIME", &[]),
+        command("GET", &[&key]),
+        // It is set only if it is there, and it never is.
+        command("SET", &[&key, "", "XX"]),
+        command("DEL", &[&key]),
         command("ZADD", &[&key, "XX", "0", ""]),
         command("ZCARD", &[&key]),
         command("ZRANGE", &[&key, "0", "0"]),
@@ -98,12 +102,7 @@ fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
         command("ZREMRANGEBYSCORE", &[&key, "0", "0"]),
     ];
     if used_for == Use::Entries {
-        needed.extend([
-            command("GET", &[&key]),
-            command("PTTL", &[&key]),
-            // It sets what is there, and nothing is.
-            command("SET", &[&key, "", "XX", "PXAT", "1"]),
-        ]);
+        needed.push(command("PTTL", &[&key]));
     }
     needed
 }

@@ -26,18 +26,21 @@ use super::{
     exchange::{Break, Exchange, Hearing},
     horizon::Position,
     keys::{KeyError, KeyRing},
+    lease::Leases,
     members::{Members, Register},
     record::Describe,
     sealed::FleetKeys,
     settings::Settings,
     tier::Tier,
 };
-use crate::{error::Chain, outbound::Backoff};
+use crate::{domain::ProfileName, error::Chain, outbound::Backoff};
 
 /// This gateway as a member.
 #[derive(Debug)]
 pub struct Member {
     settings: Settings,
+    /// What it is called.
+    instance: Box<str>,
     connector: Connector,
     bus: tokio::sync::Mutex<Bus>,
     exchange: Exchange,
@@ -47,6 +50,7 @@ pub struct Member {
     key: Arc<KeyRing>,
     register: Register,
     tier: Tier,
+    leases: Leases,
     /// The members as they were read the last time.
     members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
 }
@@ -111,8 +115,12 @@ pub struct BreakCount {
 
 impl Member {
     /// Reads the files, and does not connect: a store that is away must not prevent a start, nor a key that has yet to
-    /// be read.
-    pub fn open(settings: Settings, key: Arc<KeyRing>) -> Result<Arc<Self>, StoreError> {
+    /// be read. `instance` is what the member is called.
+    pub fn open(
+        settings: Settings,
+        key: Arc<KeyRing>,
+        instance: &str,
+    ) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
         let keys = FleetKeys::new(Arc::clone(&key), &settings.name);
@@ -120,9 +128,11 @@ impl Member {
         let (since, process) = (Timestamp::now(), bus.process());
         let link = Link { since, server: None, asker: None, error: None, connections: 0 };
         Ok(Arc::new(Self {
-            register: Register::new(&settings.name, keys),
+            register: Register::new(&settings.name, keys.clone()),
             tier: Tier::new(*settings.store.wait, *settings.store.reconnect),
             key,
+            leases: Leases::new(&settings.name, keys, process),
+            instance: instance.into(),
             process,
             members: tokio::sync::Mutex::default(),
             settings,
@@ -137,6 +147,12 @@ impl Member {
     /// What this gateway is in the fleet.
     pub fn role(&self) -> Role {
         self.settings.role
+    }
+
+    /// Leads to the store of a model.
+    #[cfg(test)]
+    pub(crate) fn lead_to(&self, model: super::testing::Way) {
+        drop(self.connector.model.set(model));
     }
 
     /// Has that one hear of changes from here on.
@@ -189,6 +205,41 @@ impl Member {
         self.exchange.outbox.put(change);
     }
 
+    /// What it is called.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Whether it is a hub.
+    pub fn is_hub(&self) -> bool {
+        self.settings.role == Role::Hub
+    }
+
+    /// Wants to read the event logs of these profiles for the fleet, and of no others.
+    pub fn want_to_read(&self, profiles: impl Iterator<Item = ProfileName>) {
+        self.leases.want(profiles);
+    }
+
+    /// Whether it reads the event log of a profile for the fleet.
+    pub fn reads(&self, profile: &ProfileName) -> bool {
+        self.leases.has(profile)
+    }
+
+    /// Leaves the event log of a profile to others for that time.
+    pub fn leave_to_others(&self, profile: &ProfileName, rest: Duration) {
+        self.leases.rest(profile, rest);
+    }
+
+    /// How many changes of each kind were told, and heard.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+        self.exchange.kinds()
+    }
+
+    /// How long ago everything that was in the store was heard.
+    pub fn lag(&self) -> Duration {
+        self.exchange.lag()
+    }
+
     /// Waits until the store is told of all changes so far: no longer than `wait`, and not at all while it is away or
     /// slow.
     pub async fn told(&self) {
@@ -237,12 +288,15 @@ impl Member {
         self.connected(&connection);
         let place = connection.place.clone();
         let (exchange, register) = (&self.exchange, &self.register);
+        let leases = self.leases.keep(connection.asker.clone(), &exchange.outbox);
         tokio::select! {
             Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
+            Err(error) = leases => return Err(error),
             error = self.connector.moved(&place) => return Err(error),
             () = self.key.emptied() => return Err(self.no_key()),
             () = ending.cancelled() => {}
         }
+        self.leases.leave(connection.asker.clone()).await?;
         bus.leave(&mut connection, register).await
     }
 

@@ -16,6 +16,7 @@
 //! | `connect` | one connection: sentinels, TLS, login |
 //! | `member` | stays connected, and has the bus tell and hear |
 //! | `record`, `members` | what a member says of itself, and who is there |
+//! | `lease` | which member reads an event log for all |
 //! | `breaker` | whether a call may wait for the store |
 //! | [`change`] | what members tell each other |
 //! | `outbox` | what is still to be told |
@@ -39,6 +40,7 @@ mod horizon;
 #[cfg(test)]
 mod horizon_model_tests;
 pub mod keys;
+mod lease;
 mod look;
 mod member;
 mod members;
@@ -46,9 +48,11 @@ mod outbox;
 mod record;
 mod sealed;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tier;
 
-pub use change::{Change, Noted, Pause, Written};
+pub use change::{Change, Noted, Pause, Tick, Written};
 pub use connect::Server;
 pub use entry::{EntryKey, EntryPlace, EntrySubject, Identity, Opened};
 pub use error::StoreError;

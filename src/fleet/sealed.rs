@@ -14,6 +14,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     rand,
 };
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::keys::{Key, KeyRing, fill};
@@ -52,8 +53,10 @@ pub(super) enum Opened {
     Own,
     /// It was opened before.
     Again,
-    /// It follows the last one of its publisher, or is the first that came.
+    /// It follows the last one of its publisher, or is the first of all.
     Next(Vec<u8>),
+    /// It is the first that came of its publisher, which has told others before.
+    Midway(Vec<u8>),
     /// Another one is missing before it.
     AfterGap(Vec<u8>),
 }
@@ -89,6 +92,14 @@ impl FleetKeys {
         Ok((publisher, opened))
     }
 
+    /// The name under which the store knows something that it must not read, such as a profile.
+    pub(super) fn hidden(&self, what: &str) -> Option<String> {
+        let info = [self.name.as_bytes(), b" hidden ", what.as_bytes()];
+        let mut name = [0; 16];
+        fill(&self.ring.keys().sealing()?.extract(PURPOSE), &info, &mut name)?;
+        Some(Uuid::from_bytes(name).simple().to_string())
+    }
+
     /// Opens with the key of the version that has sealed it.
     fn open(
         &self,
@@ -106,19 +117,22 @@ impl FleetKeys {
     fn of(&self, key: &Key, publisher: &Publisher) -> Option<RandomizedNonceKey> {
         let info = [self.name.as_bytes(), publisher];
         let mut bytes = Zeroizing::new([0; 32]);
-        fill(&key.extract(b"pigello-gateway fleet 1"), &info, &mut *bytes)?;
+        fill(&key.extract(PURPOSE), &info, &mut *bytes)?;
         RandomizedNonceKey::new(&AES_256_GCM, &*bytes).ok()
     }
 }
 
 impl Sealer {
-    /// Seals the next message.
-    pub(super) fn seal(&mut self, changes: Vec<u8>) -> Option<Vec<u8>> {
-        let number = self.number.checked_add(1)?;
+    /// The number of the next message.
+    pub(super) fn next(&mut self) -> Option<u64> {
+        self.number = self.number.checked_add(1)?;
+        Some(self.number)
+    }
+
+    /// Seals the message of that number. One that may not have arrived is sealed again, because what it says ages.
+    pub(super) fn seal(&mut self, number: u64, changes: Vec<u8>) -> Option<Vec<u8>> {
         let head = [&MAGIC[..], &self.publisher, &number.to_be_bytes()].concat();
-        let sealed = seal(self.key()?, &head, changes)?;
-        self.number = number;
-        Some(sealed)
+        seal(self.key()?, &head, changes)
     }
 
     /// Seals a record of this member.
@@ -177,7 +191,9 @@ impl Opener {
             self.know(publisher, key, last.unwrap_or(number));
             changes
         };
-        let Some(last) = last else { return Ok(Opened::Next(changes)) };
+        let Some(last) = last else {
+            return Ok(if number == 1 { Opened::Next(changes) } else { Opened::Midway(changes) });
+        };
         if number <= last {
             return Ok(Opened::Again);
         }
@@ -212,6 +228,8 @@ impl fmt::Debug for FleetKeys {
     }
 }
 
+/// What the keys are derived for.
+const PURPOSE: &[u8] = b"pigello-gateway fleet 1";
 /// The first format.
 const MAGIC: &[u8; 4] = b"PGF1";
 const HEAD: usize = MAGIC.len() + 16 + 8;
@@ -236,11 +254,31 @@ mod tests {
         Opened::Next(text.into())
     }
 
+    fn sealed(sealer: &mut Sealer, text: &str) -> Vec<u8> {
+        let number = sealer.next().unwrap();
+        sealer.seal(number, text.into()).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_hidden_from_whoever_has_no_key() {
+        let fleet = keys(&line(1), "prod");
+        let hidden = fleet.hidden("acme").unwrap();
+        assert_eq!(fleet.hidden("acme").as_ref(), Some(&hidden));
+        assert_eq!(hidden.len(), 32);
+        for (other, what) in [
+            (keys(&line(1), "prod"), "acme2"),
+            (keys(&line(2), "prod"), "acme"),
+            (keys(&line(1), "test"), "acme"),
+        ] {
+            assert_ne!(other.hidden(what), Some(hidden.clone()));
+        }
+    }
+
     #[test]
     fn a_message_is_opened_by_members_of_the_same_fleet_alone() {
         let fleet = keys(&line(1), "prod");
         let (mut sealer, other) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
-        let message = sealer.seal(b"canary".to_vec()).unwrap();
+        let message = sealed(&mut sealer, "canary");
         assert!(!message.windows(6).any(|part| part == b"canary"));
         assert_eq!(fleet.opener(&other).open(&message), Ok(next("canary")));
         assert_eq!(fleet.opener(&sealer).open(&message), Ok(Opened::Own));
@@ -278,7 +316,7 @@ mod tests {
         }
         let other = fleet.sealer().unwrap();
         assert_eq!(fleet.opener(&other).open(&record), Err(Unreadable));
-        let message = sealer.seal(b"x".to_vec()).unwrap();
+        let message = sealed(&mut sealer, "x");
         assert_eq!(fleet.open_record(&message), Err(Unreadable));
     }
 
@@ -286,15 +324,18 @@ mod tests {
     fn a_message_that_is_missing_or_comes_again_is_seen() {
         let fleet = keys(&line(1), "prod");
         let (mut sealer, own) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
-        let messages: Vec<_> =
-            ["a", "b", "c", "d"].map(|text| sealer.seal(text.into()).unwrap()).into();
+        let messages: Vec<_> = ["a", "b", "c", "d"].map(|text| sealed(&mut sealer, text)).into();
         let mut opener = fleet.opener(&own);
         assert_eq!(opener.open(&messages[0]), Ok(next("a")));
         assert_eq!(opener.open(&messages[1]), Ok(next("b")));
         assert_eq!(opener.open(&messages[0]), Ok(Opened::Again));
         assert_eq!(opener.open(&messages[3]), Ok(Opened::AfterGap(b"d".to_vec())));
         opener.forget();
-        assert_eq!(opener.open(&messages[2]), Ok(next("c")));
+        assert_eq!(opener.open(&messages[2]), Ok(Opened::Midway(b"c".to_vec())));
+        assert_eq!(opener.open(&messages[3]), Ok(next("d")));
+        // What is sealed again has the same number.
+        let again = sealer.seal(4, b"other".to_vec()).unwrap();
+        assert_eq!(opener.open(&again), Ok(Opened::Again));
     }
 
     #[test]
@@ -305,9 +346,9 @@ mod tests {
         let mut old_sealer = before.sealer().unwrap();
         let mut new_sealer = between.sealer().unwrap();
         let mut opener = between.opener(&new_sealer);
-        assert_eq!(opener.open(&old_sealer.seal(b"x".to_vec()).unwrap()), Ok(next("x")));
-        let sealed = new_sealer.seal(b"y".to_vec()).unwrap();
-        assert_eq!(before.opener(&old_sealer).open(&sealed), Err(Unreadable));
+        assert_eq!(opener.open(&sealed(&mut old_sealer, "x")), Ok(next("x")));
+        let message = sealed(&mut new_sealer, "y");
+        assert_eq!(before.opener(&old_sealer).open(&message), Err(Unreadable));
     }
 
     #[test]
@@ -316,15 +357,15 @@ mod tests {
         let members = FleetKeys::new(Arc::clone(&ring), "prod");
         let (mut sealer, own) = (members.sealer().unwrap(), members.sealer().unwrap());
         let mut opener = members.opener(&own);
-        assert_eq!(opener.open(&sealer.seal(b"a".to_vec()).unwrap()), Ok(next("a")));
-        let late = sealer.seal(b"b".to_vec()).unwrap();
+        assert_eq!(opener.open(&sealed(&mut sealer, "a")), Ok(next("a")));
+        let late = sealed(&mut sealer, "b");
         ring.put(Key::of_file(format!("{}\n{}", line(2), line(1)).as_bytes()).unwrap());
-        let sealed = sealer.seal(b"c".to_vec()).unwrap();
-        assert_eq!(keys(&line(1), "prod").opener(&own).open(&sealed), Err(Unreadable));
+        let third = sealed(&mut sealer, "c");
+        assert_eq!(keys(&line(1), "prod").opener(&own).open(&third), Err(Unreadable));
         assert_eq!(opener.open(&late), Ok(next("b")));
-        assert_eq!(opener.open(&sealed), Ok(next("c")));
+        assert_eq!(opener.open(&third), Ok(next("c")));
         assert_eq!(opener.open(&late), Ok(Opened::Again), "an old key opens, and it is known");
         ring.failed("gone".to_owned(), true);
-        assert_eq!(sealer.seal(b"d".to_vec()), None);
+        assert_eq!(sealer.seal(4, b"d".to_vec()), None);
     }
 }

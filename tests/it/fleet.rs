@@ -63,6 +63,7 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
     user.arg(&["SETUSER", "gateway", "on", &format!(">{PASSWORD}")]);
     user.arg(&["-@all", "+hello", "+select", "+subscribe", "+eval", "+time", "+xadd"]);
     user.arg(&["+xrange", "+xrevrange", "+publish", "~pgw:{test}:*", "&pgw:{test}:*"]);
+    user.arg(&["+get", "+set", "+del"]);
     user.arg(&["+zadd", "+zcard", "+zrange", "+zrem", "+zremrangebyscore"]);
     let () = store.ask(&user).await;
     let file = store.secret("password", &format!("{PASSWORD}\n"));
@@ -248,8 +249,7 @@ async fn another_fleet_needs_a_restart_and_any_other_reload_keeps_the_connection
 /// What a check finds.
 async fn look(used_for: fleet::Use, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
     let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
-    let key = "source = \"file\"\npath = \"unused\"";
-    let (name, key) = ("test".to_owned(), toml_edit::de::from_str(key).unwrap());
+    let (name, key) = ("test".to_owned(), fleet::KeySource::default());
     let (role, instance) = (fleet::Role::Hub, None);
     let settings = fleet::Settings { name, key, store: settings, role, instance };
     fleet::look(&settings, used_for).await
@@ -273,7 +273,7 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         file.display()
     );
     let findings = look(fleet::Use::Entries, &keys).await.unwrap();
-    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE GET PTTL SET";
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE PTTL";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
 }

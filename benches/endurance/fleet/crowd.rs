@@ -53,8 +53,6 @@ impl Crowd {
     pub fn start(count: usize, fleet: &str, key_file: &Path, port: u16) -> Self {
         let (ending, mut running) = (CancellationToken::new(), JoinSet::new());
         let (mut members, mut ears) = (Vec::new(), Vec::new());
-        let source: KeySource =
-            toml_edit::de::from_str("source = \"file\"\npath = \"read below\"").unwrap();
         for number in 0..count {
             let store = StoreSettings {
                 address: Some(format!("127.0.0.1:{port}").parse().unwrap()),
@@ -65,12 +63,12 @@ impl Crowd {
                 name: fleet.to_owned(),
                 role: Role::Member,
                 instance: None,
-                key: source.clone(),
+                key: KeySource::default(),
                 store,
             };
             let ring = KeyRing::new();
             ring.put(Key::of_file(&fs::read(key_file).unwrap()).unwrap());
-            let (member, ear) = (Member::open(settings, ring).unwrap(), Arc::<Ear>::default());
+            let (member, ear) = (Member::open(settings, ring, &format!("member-{number}")).unwrap(), Arc::<Ear>::default());
             member.hear_for(Arc::clone(&ear));
             member.describe_by(Arc::new(move || record(number)));
             running.spawn(Arc::clone(&member).run(ending.clone()));

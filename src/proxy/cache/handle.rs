@@ -107,7 +107,7 @@ impl Cache {
         Self::assemble(settings, clock, None, None)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         settings: Settings,
         clock: Arc<dyn WallClock>,
         fleet: Option<Arc<Member>>,

@@ -170,12 +170,13 @@ impl SharedTier {
             Err(_) => return (SharedResult::Away, Look::Fetch(None)),
         }
         let end = Instant::now() + *self.settings.fill_wait;
-        for pause in LOOKS {
-            let next = Instant::now() + pause.mul_f64(0.75 + 0.5 * fastrand::f64());
-            if next > end {
+        let last = LOOKS.last().copied().into_iter().cycle();
+        for pause in LOOKS.into_iter().chain(last) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 break;
             }
-            sleep(next.saturating_duration_since(Instant::now())).await;
+            sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64()).min(left)).await;
             match self.look_once(&part, job, &mut result).await {
                 Once::Found(stored) => return (SharedResult::Waited, Look::Found(stored)),
                 Once::Away => return (SharedResult::Away, Look::Fetch(None)),
