@@ -165,10 +165,7 @@ impl Change {
 
     /// Whether it says as much to a member that reads it later.
     pub(super) fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Self::Written(_) | Self::Event(_) | Self::Purge { .. } | Self::Everything
-        )
+        matches!(self, Self::Written(_) | Self::Event(_) | Self::Purge { .. } | Self::Everything)
     }
 
     pub(super) fn as_tick(&mut self) -> Option<&mut Tick> {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     domain::Span,
     fleet::{
-        self, Member, Role, StoreSettings,
+        self, Key, KeyRing, KeySource, Member, Role, StoreSettings,
         testing::{FakeStore, Way},
     },
 };

@@ -118,7 +118,7 @@ impl Notices {
         let link = feed.chain.lock().hear(tick, began, *self.settings().settle);
         match link {
             Link::TooEarly => return,
-            Link::Begun => self.restart(feed),
+            Link::Begun => self.restart(&feed),
             Link::Continued => {}
         }
         self.prove_heard(&feed, until);
@@ -214,10 +214,7 @@ impl Hearing for Notices {
                 }
                 Change::Tick(tick) => ticks.push(tick),
                 // These are the profiles'.
-                Change::Pause(_)
-                | Change::CacheKey { .. }
-                | Change::Hello
-                | Change::Unknown => {}
+                Change::Pause(_) | Change::CacheKey { .. } | Change::Hello | Change::Unknown => {}
             }
         }
         for (profile, events) in events {

@@ -68,7 +68,10 @@ impl Crowd {
             };
             let ring = KeyRing::new();
             ring.put(Key::of_file(&fs::read(key_file).unwrap()).unwrap());
-            let (member, ear) = (Member::open(settings, ring, &format!("member-{number}")).unwrap(), Arc::<Ear>::default());
+            let (member, ear) = (
+                Member::open(settings, ring, &format!("member-{number}")).unwrap(),
+                Arc::<Ear>::default(),
+            );
             member.hear_for(Arc::clone(&ear));
             member.describe_by(Arc::new(move || record(number)));
             running.spawn(Arc::clone(&member).run(ending.clone()));
