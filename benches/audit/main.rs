@@ -100,6 +100,7 @@ fn record(nth: u64) -> Record {
         outcome: Outcome::Forwarded,
         cache: Some(CacheResult::Miss),
         source_request_id: None,
+        source_chain: None,
         upstream_status: Some(StatusCode::OK),
         upstream_tls: None,
         attempts: 1,

@@ -39,7 +39,7 @@ fn join(workplace: &Workplace, store: SocketAddr) -> Result<(), Failure> {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).during("cannot close the key")?;
     let text = fs::read_to_string(workplace.config()).during("cannot read the configuration")?;
     let fleet = format!(
-        "[fleet]\nname = \"instructions\"\nkey_file = \"fleet-key\"\n\
+        "[fleet]\nname = \"instructions\"\nkey = {{ source = \"file\", path = \"fleet-key\" }}\n\
          [fleet.store]\naddress = \"{store}\"\ntls = false\n\
          [[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"60s\"\ncoherent_ttl = \"10m\"\n"
     );

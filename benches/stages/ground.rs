@@ -117,6 +117,7 @@ impl Ground {
                 },
                 None,
             ),
+            shared_keys: None,
             calls: metrics.profiles().of_table(&ProfileName::new("bench")),
         };
         Ok(Self {
@@ -342,6 +343,7 @@ impl Ground {
             outcome: Outcome::Cached,
             cache: Some(CacheResult::Hit),
             source_request_id: Some(RequestId::fresh()),
+            source_chain: None,
             upstream_status: None,
             upstream_tls: None,
             attempts: 0,

@@ -78,6 +78,33 @@ pub(super) async fn purge_fleet(
     Ok((status, Json(FleetPurged { purged, told })))
 }
 
+/// The profile whose key has another version.
+#[derive(Debug, Deserialize)]
+pub(super) struct OfProfile {
+    profile: ProfileName,
+}
+
+/// `POST /fleet/cache-key`: has all members of the fleet read the key of a profile's entries in the shared cache again.
+pub(super) async fn tell_of_cache_key(
+    State(view): State<Arc<GatewayView>>,
+    actor: Actor,
+    Query(OfProfile { profile }): Query<OfProfile>,
+) -> Result<StatusCode, Refusal> {
+    let Some(fleet) = &view.fleet else { return Err((StatusCode::NOT_FOUND, NO_FLEET)) };
+    if !view.directory.knows(&profile) {
+        let unknown = "no profile has this name, and no template matches it\n";
+        return Err((StatusCode::BAD_REQUEST, unknown));
+    }
+    let known = view.directory.peek(&profile);
+    if let Some(keys) = known.as_ref().and_then(|profile| profile.shared_keys.as_ref()) {
+        keys.ring().want();
+    }
+    view.trail.admin(actor.did("cache_key", format!("profile={profile}")));
+    fleet.tell(Change::CacheKey { profile });
+    let told = fleet.is_told_within(TELLING).await;
+    Ok(if told { StatusCode::OK } else { StatusCode::ACCEPTED })
+}
+
 /// How long an operator waits for the store.
 const TELLING: Duration = Duration::from_secs(2);
 
@@ -108,7 +135,7 @@ fn empty(view: &GatewayView, actor: &Actor, what: What, reach: Reach) -> Result<
     let purged = match (&operation, &pk, &profile) {
         (None, None, None) => view.cache.purge_all(),
         (operation, pk, profile) => {
-            view.cache.purge(operation.as_deref(), pk.as_deref(), profile.as_ref())
+            view.cache.purge(operation.as_deref(), pk.as_deref(), profile.as_ref(), None)
         }
     };
     tracing::info!(purged, profile = profile.as_ref().map(ProfileName::as_str), "cache emptied");

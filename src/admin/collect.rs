@@ -5,7 +5,7 @@ use std::{fmt, fs, time::UNIX_EPOCH};
 use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder},
     metrics::MetricType,
 };
 
@@ -167,7 +167,15 @@ fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("cache_max_bytes", count(stats.max_bytes))?;
     sheet.counter("cache_stored", stats.stored)?;
     sheet.counter("cache_purged", stats.purged)?;
-    sheet.counter("cache_invalidations", stats.invalidations)
+    sheet.counter("cache_invalidations", stats.invalidations)?;
+    let Some((shared, seconds)) = stats.shared.zip(view.cache.shared_seconds()) else {
+        return Ok(());
+    };
+    let results = shared.results.iter().map(|it| ([("result", it.result.label())], it.count));
+    sheet.counters("cache_shared", results)?;
+    seconds.encode(sheet.metric("cache_shared_seconds", MetricType::Histogram)?)?;
+    sheet.counter("cache_shared_stored", shared.stored)?;
+    sheet.counter("cache_shared_dropped", shared.dropped)
 }
 
 fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::parts::Shared;
 use crate::{
     domain::Catalog,
-    fleet::{Change, Hearing, Pause},
+    fleet::{Change, Hearing, Horizon, Pause, Position},
     notices::Notices,
     proxy::profile::Profiles,
 };
@@ -38,13 +38,20 @@ impl Hearer {
 }
 
 impl Hearing for Hearer {
-    fn hear(&self, changes: Vec<Change>) {
+    fn hear(&self, at: Position, changes: Vec<Change>) {
         for change in &changes {
-            if let Change::Pause(pause) = change {
-                self.pause(pause);
+            match change {
+                Change::Pause(pause) => self.pause(pause),
+                Change::CacheKey { profile } => {
+                    let profile = self.profiles.peek(profile);
+                    if let Some(keys) = profile.as_ref().and_then(|it| it.shared_keys.as_ref()) {
+                        keys.ring().want();
+                    }
+                }
+                _ => {}
             }
         }
-        self.notices.hear(changes);
+        self.notices.hear(at, changes);
     }
 
     fn silent(&self) {
@@ -53,5 +60,9 @@ impl Hearing for Hearer {
 
     fn missed(&self) {
         self.notices.missed();
+    }
+
+    fn horizon(&self) -> Option<Arc<Horizon>> {
+        self.notices.horizon()
     }
 }

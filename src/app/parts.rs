@@ -21,11 +21,14 @@ use crate::{
         Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, CredentialManager, IncompleteVault, Sources, VaultError, VersionChange},
+    credentials::{
+        self, CredentialManager, IncompleteVault, KeyPlace, KeyReadError, KeySettings, Sources,
+        VaultError, VersionChange, read_key_file,
+    },
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
-    fleet::{self, Member, StoreError},
+    fleet::{self, KeyRing, Member, StoreError},
     notices::{HookTokensError, Notices},
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
@@ -61,7 +64,7 @@ pub(super) struct Shared {
     pub(super) cache: Cache,
     pub(super) managers: BTreeMap<CredentialsName, CredentialManager>,
     /// What their sources share. A reload keeps it.
-    sources: Sources,
+    pub(super) sources: Sources,
     pub(super) upstreams: HashMap<ProfileName, client::Settings>,
     pub(super) listener: server::Settings,
     pub(super) certificates: Certificates,
@@ -91,6 +94,8 @@ pub(super) struct Shared {
     pub(super) notices: Arc<Notices>,
     /// This gateway as a member of the fleet.
     pub(super) fleet: Option<Arc<Member>>,
+    /// The fleet's key, and where it is.
+    pub(super) fleet_key: Option<(KeySettings, Arc<KeyRing>)>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -145,7 +150,8 @@ impl Shared {
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
-        let fleet = fleet(settings, kept)?;
+        let fleet_key = fleet_key(settings, kept)?;
+        let fleet = fleet(settings, fleet_key.as_ref(), kept)?;
         // The trail comes last: nothing is written to it by a configuration that cannot be used.
         let (trail, metrics, activity) = match kept {
             Some((_, kept)) => {
@@ -156,7 +162,7 @@ impl Shared {
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
         }
-        let cache = cache(settings, fleet.as_ref(), kept);
+        let cache = cache(settings, fleet.as_ref(), &trail, kept);
         let profiles = ProfileParts {
             settings,
             managers: &managers,
@@ -177,6 +183,7 @@ impl Shared {
         Ok(Self {
             notices: notices(settings, &cache, &trail, kept),
             fleet,
+            fleet_key,
             connections: connections.collect(),
             trail,
             activity,
@@ -415,26 +422,55 @@ fn rotation_recorder(
 fn cache(
     settings: &Settings,
     fleet: Option<&Arc<Member>>,
+    trail: &Trail,
     kept: Option<(&Settings, &Shared)>,
 ) -> Cache {
+    let chain = || trail.stats().chain.map(Into::into);
     let wanted = cache_settings(settings);
     kept.filter(|(before, _)| {
         cache_settings(before) == wanted && before.profiles == settings.profiles
     })
-    .map_or_else(|| Cache::of_member(wanted, fleet.cloned()), |(_, kept)| kept.cache.clone())
+    .map_or_else(
+        || Cache::of_member(wanted, fleet.cloned(), chain()),
+        |(_, kept)| kept.cache.clone(),
+    )
 }
 
 /// This gateway as a member of the fleet, from its start to its end.
 fn fleet(
     settings: &Settings,
+    key: Option<&(KeySettings, Arc<KeyRing>)>,
     kept: Option<(&Settings, &Shared)>,
 ) -> Result<Option<Arc<Member>>, StoreError> {
     if let Some((_, kept)) = kept {
         return Ok(kept.fleet.clone());
     }
+    let member = settings.fleet.clone().zip(key);
     let instance = Some(settings.audit.instance_name());
-    let open = |fleet| Member::open(fleet::Settings { instance, ..fleet });
-    settings.fleet.clone().map(open).transpose()
+    let open = |(fleet, (_, ring)): (_, &(_, Arc<KeyRing>))| {
+        Member::open(fleet::Settings { instance, ..fleet }, Arc::clone(ring))
+    };
+    member.map(open).transpose()
+}
+
+/// The fleet's key, as long as the fleet.
+fn fleet_key(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> Result<Option<(KeySettings, Arc<KeyRing>)>, StartError> {
+    match kept {
+        Some((_, kept)) => Ok(kept.fleet_key.clone()),
+        None => settings.fleet_key.clone().map(open_key).transpose(),
+    }
+}
+
+/// A ring for a key. One in a vault is read later: a start waits for no vault.
+fn open_key(settings: KeySettings) -> Result<(KeySettings, Arc<KeyRing>), StartError> {
+    let ring = KeyRing::new();
+    if let KeyPlace::File(path) = &settings.place {
+        ring.put(read_key_file(path).map_err(StartError::FleetKey)?);
+    }
+    Ok((settings, ring))
 }
 
 /// The notices of all profiles. They are kept with the cache, so that a chain of readings survives a reload.
@@ -538,9 +574,12 @@ pub enum StartError {
     /// The file of the tokens of webhooks cannot be used: the configuration's fault.
     #[error("the tokens of webhooks cannot be used")]
     HookTokens(#[from] HookTokensError),
-    /// The fleet's key, or the files for the way to its store, cannot be used: the configuration's fault.
+    /// The files for the way to its store, cannot be used: the configuration's fault.
     #[error("the fleet cannot be joined")]
     Fleet(#[from] StoreError),
+    /// The file of the fleet's key cannot be used: the configuration's fault.
+    #[error("the fleet cannot be joined")]
+    FleetKey(#[source] KeyReadError),
     /// Neither the configuration nor a variable says how to use the vault.
     #[error(transparent)]
     Credentials(#[from] IncompleteVault),
@@ -577,6 +616,7 @@ impl StartError {
                 | Self::Tokens(_)
                 | Self::HookTokens(_)
                 | Self::Fleet(_)
+                | Self::FleetKey(_)
                 | Self::Credentials(_)
                 | Self::SocketGroup(_)
         )

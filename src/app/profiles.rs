@@ -8,11 +8,11 @@ use std::{
 
 use crate::{
     config::{Settings, types::Profile as ProfileTable},
-    credentials::{self, CredentialManager, Sources},
+    credentials::{self, CredentialManager, KeySettings, Sources},
     domain::{CredentialsName, ProfileName, ProfilePattern},
     fleet::Member,
     proxy::profile::{
-        Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles,
+        Family, FamilySettings, HealthSettings, Loading, Partition, Profile, Profiles, SharedKeys,
         UpstreamHealth,
     },
     telemetry::Metrics,
@@ -59,6 +59,7 @@ impl ProfileParts<'_> {
             let known = profiles.fixed().find(|profile| profile.name == *name)?;
             Some((health(before) == health(self.settings), known))
         });
+        let known_keys = known.as_ref().and_then(|(_, known)| known.shared_keys.clone());
         let partition = Partition::new(name.clone(), table.upstream.clone(), manager.clone());
         let new_health = || UpstreamHealth::new(name, health(self.settings), self.fleet.cloned());
         let (partition, health) = match known {
@@ -72,8 +73,24 @@ impl ProfileParts<'_> {
             partition,
             manager,
             health,
+            shared_keys: self.shared_keys(name, known_keys),
             calls: self.metrics.profiles().of_table(name),
         }))
+    }
+
+    /// The keys of a profile's entries in the shared cache. Those that are known are kept.
+    fn shared_keys(
+        &self,
+        name: &ProfileName,
+        known: Option<Arc<SharedKeys>>,
+    ) -> Option<Arc<SharedKeys>> {
+        let settings = self.cache_key(name)?;
+        let known = known.filter(|known| known.settings() == settings);
+        Some(known.unwrap_or_else(|| SharedKeys::new(settings.clone(), self.sources.clone())))
+    }
+
+    fn cache_key(&self, name: &ProfileName) -> Option<&KeySettings> {
+        self.settings.cache_keys.get(name).filter(|_| self.settings.cache.shared.enabled)
     }
 
     fn family(
@@ -91,6 +108,7 @@ impl ProfileParts<'_> {
             unload_after: table.unload_after.map_or(UNLOAD_AFTER, Into::into),
             max_members: table.max_members.unwrap_or(MAX_MEMBERS),
             negative_ttl: table.negative_ttl.map_or(NEGATIVE_TTL, Into::into),
+            cache_key: self.cache_key(name).cloned(),
         };
         let known = self.kept.filter(|(before, _)| {
             before.profiles.get(name) == Some(table)
@@ -110,7 +128,8 @@ impl ProfileParts<'_> {
             };
             let (loading, metrics) = (self.loading.clone(), Arc::clone(self.metrics));
             let fleet = self.fleet.cloned();
-            Arc::new(Family::new(settings, Box::new(make), loading, metrics, fleet))
+            let sources = self.sources.clone();
+            Arc::new(Family::new(settings, Box::new(make), loading, metrics, sources, fleet))
         };
         Some(known.unwrap_or_else(new))
     }

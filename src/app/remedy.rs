@@ -39,8 +39,10 @@ impl StartError {
                  with `defaultMode: 0440`, with lines `TOKEN` or `TOKEN PROFILE`",
             ),
             Self::Fleet(_) => Some(
-                "`fleet.key_file` is a file of mode 0600 with what `openssl rand -base64 32` prints, `password_file` one with \
-                 the password alone; the other files are PEM",
+                "`password_file` is a file of mode 0600 with the password alone; the other files are PEM",
+            ),
+            Self::FleetKey(_) => Some(
+                "the file of `fleet.key` is one of mode 0600 with what `openssl rand -base64 32` prints",
             ),
             Self::SocketGroup(_) => Some("name a group of this machine, or its number"),
             Self::SocketFolder { .. } => Some(

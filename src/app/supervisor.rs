@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,12 +23,12 @@ use super::{
 use crate::{
     admin::{self, AdminServer},
     config::{Settings, types::Listener},
-    credentials::CredentialManager,
+    credentials::{CredentialManager, keep_key},
     domain::{CredentialsName, ListenerName},
     error::Chain,
     notices::{Notices, Receiver},
     proxy::{
-        profile::Member,
+        profile::{Member, SharedKeys},
         server::{Bound, serve_alone},
     },
     telemetry::TraceExporter,
@@ -44,6 +45,8 @@ pub(super) struct Supervisor {
     reloads: Option<admin::ReloadOrders>,
     /// Stops the refresh of one credential set.
     keeping: BTreeMap<CredentialsName, (CredentialManager, CancellationToken)>,
+    /// Stops the reading of a profile's key in the shared cache.
+    keeping_keys: Vec<(Arc<SharedKeys>, CancellationToken)>,
     watching: CancellationToken,
     maintenance: CancellationToken,
     /// The notices that are followed, and what stops that.
@@ -62,6 +65,7 @@ impl Supervisor {
             window: None,
             reloads,
             keeping: BTreeMap::new(),
+            keeping_keys: Vec::new(),
             watching: CancellationToken::new(),
             maintenance: CancellationToken::new(),
             following: None,
@@ -73,7 +77,7 @@ impl Supervisor {
     pub(super) fn keep(&mut self, managers: &BTreeMap<CredentialsName, CredentialManager>) {
         // Reaps tasks that earlier reloads stopped.
         while self.tasks.try_join_next().is_some() {}
-        let mut before = std::mem::take(&mut self.keeping);
+        let mut before = mem::take(&mut self.keeping);
         for (name, manager) in managers {
             let same = before.remove(name).filter(|(kept, _)| kept.same(manager));
             let kept = same.unwrap_or_else(|| {
@@ -88,7 +92,25 @@ impl Supervisor {
         }
     }
 
-    /// Keeps the credentials of members fresh, from when each is loaded until it is unloaded.
+    /// Reads the keys of these profiles in the shared cache, and stops reading all others.
+    pub(super) fn keep_keys(&mut self, shared: &Shared) {
+        let mut before = mem::take(&mut self.keeping_keys);
+        for keys in shared.profiles.fixed().filter_map(|profile| profile.shared_keys.as_ref()) {
+            let same = before.iter().position(|(kept, _)| Arc::ptr_eq(kept, keys));
+            self.keeping_keys.push(if let Some(at) = same {
+                before.swap_remove(at)
+            } else {
+                let stop = self.ending.child_token();
+                self.tasks.spawn(keys.keep(stop.clone()));
+                (Arc::clone(keys), stop)
+            });
+        }
+        for (_, stop) in before {
+            stop.cancel();
+        }
+    }
+
+    /// Keeps the credentials of members fresh, and their keys, from when each is loaded until it is unloaded.
     pub(super) fn keep_members(&mut self, mut loaded: mpsc::UnboundedReceiver<Arc<Member>>) {
         let ending = self.ending.clone();
         self.tasks.spawn(async move {
@@ -96,6 +118,9 @@ impl Supervisor {
             while let Some(Some(member)) = ending.run_until_cancelled(loaded.recv()).await {
                 while kept.try_join_next().is_some() {}
                 kept.spawn(member.profile.manager.clone().run(member.unloaded.clone()));
+                if let Some(keys) = &member.profile.shared_keys {
+                    kept.spawn(keys.keep(member.unloaded.clone()));
+                }
             }
         });
     }
@@ -111,7 +136,7 @@ impl Supervisor {
 
     /// Reloads these certificates every few seconds and stops reloading all others.
     pub(super) fn watch(&mut self, certificates: &Certificates) {
-        std::mem::replace(&mut self.watching, self.ending.child_token()).cancel();
+        mem::replace(&mut self.watching, self.ending.child_token()).cancel();
         for watch in certificates.watch() {
             let watching = self.watching.clone();
             self.tasks.spawn(async move {
@@ -166,7 +191,7 @@ impl Supervisor {
     pub(super) fn maintain(&mut self, shared: &Shared) {
         let (cache, profiles) = (shared.cache.clone(), Arc::clone(&shared.profiles));
         let (busiest, metrics) = (Arc::clone(&profiles), Arc::clone(&shared.metrics));
-        std::mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
+        mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
@@ -199,6 +224,9 @@ impl Supervisor {
             }
         }
         if let Some(fleet) = &shared.fleet {
+            // Before anything is heard: what is heard is for these profiles.
+            notices.keep(shared.profiles.present().collect::<Vec<_>>().iter());
+            self.keep_keys(shared);
             fleet.hear_for(Arc::new(Hearer::of(shared)));
             fleet.describe_by(describe(shared, fleet.role(), self.started));
         }
@@ -216,6 +244,10 @@ impl Supervisor {
     pub(super) fn join_fleet(&mut self, shared: &Shared) {
         if let Some(member) = &shared.fleet {
             self.tasks.spawn(Arc::clone(member).run(self.ending.clone()));
+        }
+        if let Some((settings, ring)) = shared.fleet_key.clone() {
+            let (sources, ending) = (shared.sources.clone(), self.ending.clone());
+            self.tasks.spawn(keep_key(settings, sources, ring, ending));
         }
     }
 

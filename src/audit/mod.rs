@@ -63,8 +63,9 @@
 //! | `query_keys_omitted` | number of query parameters behind the first 64 names whose names are left out |
 //! | `status` | the status sent to the caller; `null` if the caller left before, or if there is none |
 //! | `outcome` | `forwarded`: the upstream's response; `cached`: a stored response; `refused`: a decision against the caller or its request; `failed`: the call could not be served, or was interrupted. The error alone decides between the last two ([errors](errors.md) says which) |
-//! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `bypass`, or `null` |
+//! | `cache` | `hit`, `miss`, `stale`, `revalidated`, `collapsed`, `shared` (another gateway of the fleet had fetched it), `bypass`, or `null` |
 //! | `source_request_id` | for a cache hit: the call that fetched the response from the upstream |
+//! | `source_chain` | only if that call was another gateway's: the chain of the trail that has it |
 //! | `upstream_status` | the upstream's own status |
 //! | `tls_version`, `tls_certificate` | TLS version of the upstream connection; SHA-256 of the upstream's certificate |
 //! | `attempts`, `retries` | number of attempts at the upstream, and the reason for each retry. An attempt after a 401, with other credentials, is one more than `[retry] attempts` allows |

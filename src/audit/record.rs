@@ -58,6 +58,8 @@ pub struct Record {
     pub cache: Option<CacheResult>,
     /// For a cache hit: the call that fetched the response from the upstream.
     pub source_request_id: Option<RequestId>,
+    /// The chain of the trail that has that call, if it is another gateway's.
+    pub source_chain: Option<Arc<str>>,
     /// The upstream's own status, if it responded.
     pub upstream_status: Option<StatusCode>,
     /// The TLS parameters of the upstream connection, if one was used.
@@ -332,6 +334,8 @@ pub enum CacheResult {
     Revalidated,
     /// The response to another call's concurrent request.
     Collapsed,
+    /// A response that another gateway of the fleet has fetched.
+    Shared,
     /// The cache was not used for this call.
     Bypass,
 }
@@ -345,6 +349,7 @@ impl CacheResult {
             Self::Stale => "stale",
             Self::Revalidated => "revalidated",
             Self::Collapsed => "collapsed",
+            Self::Shared => "shared",
             Self::Bypass => "bypass",
         }
     }

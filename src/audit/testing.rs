@@ -39,6 +39,7 @@ pub(crate) fn record() -> Record {
         outcome: Outcome::Forwarded,
         cache: Some(CacheResult::Miss),
         source_request_id: None,
+        source_chain: None,
         upstream_status: Some(StatusCode::OK),
         upstream_tls: Some(Arc::new(UpstreamTls { version: "TLSv1.3", certificate: [0xab; 32] })),
         attempts: 2,

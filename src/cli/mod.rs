@@ -39,7 +39,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use config_files::ConfigFiles;
 pub use failure::Failure;
-use vault_policy::vault_policy;
+use vault_policy::{rotation_policy, vault_policy};
 use verdict::VerdictOutput;
 
 use crate::{

@@ -262,6 +262,7 @@ impl Probe<'_> {
             outcome: if error.is_some() { Outcome::Failed } else { Outcome::Forwarded },
             cache: None,
             source_request_id: None,
+            source_chain: None,
             upstream_status: result.as_ref().ok().map(http::Response::status),
             upstream_tls: None,
             attempts: 1,

@@ -12,3 +12,11 @@ pub(super) fn vault_policy(mount: &str, path: &str, engine: KvVersion) -> String
     };
     format!("path \"{mount}/{data}{path}\" {{\n  capabilities = [\"read\"]\n}}\n")
 }
+
+/// A policy that permits its holder to make new versions of a secret of the second engine, and to destroy old ones.
+pub(super) fn rotation_policy(mount: &str, path: &str) -> String {
+    format!(
+        "path \"{mount}/data/{path}\" {{\n  capabilities = [\"read\", \"create\", \"update\"]\n}}\n\
+         path \"{mount}/destroy/{path}\" {{\n  capabilities = [\"update\"]\n}}\n"
+    )
+}

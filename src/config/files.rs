@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     audit,
-    credentials::{self, Keep, SourceSettings, ValueName},
+    credentials::{self, Keep, KeyPlace, SourceSettings, ValueName},
     error::Chain,
     fleet::StoreSettings,
     outbound::{
@@ -239,11 +239,20 @@ impl Settings {
                 }
             }
         }
+        let fleet_key = self.fleet_key.iter().map(|key| (root.key("fleet").key("key"), key));
+        let cache_keys = self
+            .cache_keys
+            .iter()
+            .map(|(name, key)| (root.key("profiles").key(name.as_str()).key("cache_key"), key));
+        for (key, settings) in fleet_key.chain(cache_keys) {
+            if let KeyPlace::File(path) = &settings.place {
+                add(path, key.key("path"), FileRole::Closed);
+            }
+        }
         for set in self.credentials.values() {
             of_credentials(set, &mut add);
         }
         if let Some(fleet) = &self.fleet {
-            add(&fleet.key_file, root.key("fleet").key("key_file"), FileRole::Closed);
             of_store(&fleet.store, &mut add);
         }
         if let Some(settings) = &self.vault {

@@ -13,7 +13,8 @@ use super::{
     },
 };
 use crate::{
-    audit, credentials,
+    audit,
+    credentials::{self, KeySettings},
     domain::{Address, CallerRule, Catalog, CredentialsName, ProblemBase, ProfileName, Span},
     fleet,
     notices::{self, EventLogChoice},
@@ -59,6 +60,10 @@ pub struct Settings {
     pub notices: notices::Settings,
     /// The fleet. There is one way to its store, and it leaves this machine only with TLS.
     pub fleet: Option<fleet::Settings>,
+    /// Where the fleet's key is.
+    pub fleet_key: Option<KeySettings>,
+    /// Where the keys of profiles' responses in the shared cache are; of a template, with a place for a member's name.
+    pub cache_keys: BTreeMap<ProfileName, KeySettings>,
     /// The audit trail.
     pub audit: audit::Settings,
     /// How long the gateway waits; only `drain` and `drain_delay` may be zero.

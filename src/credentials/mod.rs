@@ -38,6 +38,7 @@ pub use settings::{
     vault_address,
 };
 pub use sources::{
-    DirectoryError, EnvironmentError, KeptError, LoadError, SourceHold, Sources, VaultError,
-    check_files, expanded, load, look_up_wrapping, members, sealed,
+    DirectoryError, EnvironmentError, KeptError, KeyPlace, KeyReadError, KeySettings, LoadError,
+    SourceHold, Sources, VaultError, check_files, expanded, keep_key, load, look_up_wrapping,
+    members, read_key, read_key_file, rotate_key, sealed,
 };

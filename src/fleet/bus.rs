@@ -34,6 +34,7 @@ use super::{
     connect::Connection,
     error::StoreError,
     exchange::{Break, Exchange},
+    horizon::Position,
     members::{self, Register},
     outbox::Batch,
     record::Record,
@@ -49,6 +50,10 @@ pub(super) struct Bus {
     opener: Opener,
     /// The last message that was heard.
     position: Option<EntryId>,
+    /// When an empty message is due, so that entries of the shared cache can be newer than a change.
+    mark_due: Option<Instant>,
+    /// Whether what is read was told before this member came.
+    is_history: bool,
     /// When everything was heard, or so it seems. What is found later in the stream was told after that.
     all_heard: Instant,
     /// When the stream was read to its end the last time.
@@ -98,6 +103,8 @@ impl Bus {
             opener: keys.opener(&sealer),
             sealer,
             position: None,
+            mark_due: None,
+            is_history: false,
             all_heard: Instant::now(),
             all_read: Instant::now(),
             unsent: None,
@@ -136,6 +143,7 @@ impl Bus {
                 () = self.something_to_tell(exchange) => self.tell(connection, exchange).await?,
                 _ = look.tick() => {
                     self.catch_up(connection, exchange).await?;
+                    self.mark(connection, exchange).await?;
                     self.keep_record(connection, exchange, register).await?;
                 }
             }
@@ -202,11 +210,19 @@ impl Bus {
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
         let began = Instant::now();
-        let Some(mut position) = self.position else {
-            self.begin_at_end(connection, exchange).await?;
-            self.missed(None, exchange);
-            return Ok(());
+        let mut position = if let Some(position) = self.position {
+            position
+        } else {
+            let end = self.begin_at_end(connection, exchange).await?;
+            self.missed(None, end, exchange);
+            let Some(horizon) = exchange.horizon() else { return Ok(()) };
+            // Entries of others from before this member came can be used if it knows what has changed since.
+            self.is_history = true;
+            let first = self.begin_before(end, connection, exchange).await?;
+            horizon.begin(first.position());
+            first
         };
+        let round = exchange.round();
         loop {
             let mut range = redis::cmd("XRANGE");
             range.arg(&self.key).arg(position.to_string()).arg("+").arg("COUNT").arg(PAGE);
@@ -215,17 +231,22 @@ impl Bus {
             let mut entries = entries.into_iter().map(entry);
             let first = entries.next().transpose()?;
             if first.is_none_or(|(id, _)| id != position) {
-                self.begin_at_end(connection, exchange).await?;
-                self.missed(Some(Break::Position), exchange);
+                let end = self.begin_at_end(connection, exchange).await?;
+                self.missed(Some(Break::Position), end, exchange);
                 return Ok(());
             }
             for entry in entries {
                 let (id, message) = entry?;
-                self.hear(id, &message, self.all_heard.elapsed(), exchange);
+                let age = self.all_heard.elapsed();
+                self.hear(id, &message, age, exchange);
                 position = id;
             }
             if is_last {
+                self.is_history = false;
                 self.read_to_end(began, exchange);
+                if let Some(round) = round {
+                    round.end(position.position().next());
+                }
                 return Ok(());
             }
         }
@@ -236,7 +257,7 @@ impl Bus {
         &mut self,
         connection: &mut Connection,
         exchange: &Exchange,
-    ) -> Result<(), StoreError> {
+    ) -> Result<EntryId, StoreError> {
         self.opener.forget();
         loop {
             let began = Instant::now();
@@ -244,12 +265,31 @@ impl Bus {
             last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
             let last: Entries = connection.ask(&last).await?;
             if let Some((id, _)) = last.first() {
-                self.position = Some(EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?);
+                let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
+                self.heard(id, exchange);
                 self.read_to_end(began, exchange);
-                return Ok(());
+                return Ok(id);
             }
             self.tell(connection, exchange).await?;
         }
+    }
+
+    /// Takes the first message for the position that is not much older than the end of the stream, and hears it.
+    async fn begin_before(
+        &mut self,
+        end: EntryId,
+        connection: &mut Connection,
+        exchange: &Exchange,
+    ) -> Result<EntryId, StoreError> {
+        let back = u64::try_from(LOOK_BACK.as_millis()).unwrap_or(u64::MAX);
+        let from = EntryId(end.0.saturating_sub(back), 0);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&self.key).arg(from.to_string()).arg("+").arg("COUNT").arg(1);
+        let found: Entries = connection.ask(&range).await?;
+        let Some(first) = found.into_iter().next() else { return Ok(end) };
+        let (id, message) = entry(first)?;
+        self.hear(id, &message, Duration::ZERO, exchange);
+        Ok(id)
     }
 
     /// Notes that the stream was read to its end by a question of that time.
@@ -259,10 +299,10 @@ impl Bus {
         exchange.read_to_end(asked);
     }
 
-    /// Notes that changes may have been missed. What this member has told may be lost as well, so its ticks would claim
+    /// Notes that changes may have been missed, up to that message. What this member has told may be lost as well, so its ticks would claim
     /// too much.
-    fn missed(&mut self, why: Option<Break>, exchange: &Exchange) {
-        exchange.missed(why);
+    fn missed(&mut self, why: Option<Break>, upto: EntryId, exchange: &Exchange) {
+        exchange.missed(why, upto.position());
         exchange.outbox.drop_ticks();
         let unsent = self.unsent.iter_mut().flat_map(|unsent| &mut unsent.batch.changes);
         unsent.for_each(Change::drop_tick);
@@ -270,11 +310,10 @@ impl Bus {
 
     /// Opens a message that probably lay in the store for so long, and passes on what it tells.
     fn hear(&mut self, id: EntryId, message: &[u8], lain: Duration, exchange: &Exchange) {
-        self.position = Some(id);
         let mut way =
             Arrival { lain, read_before: self.all_read, stored_ms: id.0, is_midway: false };
         let (changes, mut missed) = match self.opener.open(message) {
-            Ok(Opened::Own | Opened::Again) => return,
+            Ok(Opened::Own | Opened::Again) => return self.heard(id, exchange),
             Ok(Opened::Next(changes)) => (changes, None),
             Ok(Opened::Midway(changes)) => {
                 way.is_midway = true;
@@ -285,13 +324,42 @@ impl Bus {
         };
         match serde_json::from_slice::<Vec<Change>>(&changes) {
             Ok(changes) => {
-                exchange.hear(changes.into_iter().map(|change| change.arrived(&way)).collect());
+                let changes = changes.into_iter().map(|change| change.arrived(&way));
+                let is_of_use = |change: &Change| !self.is_history || change.is_lasting();
+                exchange.hear(id.position(), changes.filter(is_of_use).collect());
             }
             Err(_) => missed = Some(Break::Unreadable),
         }
         if missed.is_some() {
-            self.missed(missed, exchange);
+            self.missed(missed, id, exchange);
         }
+        self.heard(id, exchange);
+    }
+
+    /// Everything up to that message is heard, and applied.
+    fn heard(&mut self, id: EntryId, exchange: &Exchange) {
+        self.position = Some(id);
+        exchange.heard_to(id.position());
+    }
+
+    /// Publishes an empty message if no entry can be newer than a change, and nobody else does soon.
+    async fn mark(
+        &mut self,
+        connection: &mut Connection,
+        exchange: &Exchange,
+    ) -> Result<(), StoreError> {
+        let at = self.position.map(EntryId::position);
+        let is_ahead = exchange.horizon().zip(at).is_some_and(|(it, at)| it.is_ahead_of(at));
+        if !is_ahead {
+            self.mark_due = None;
+            return Ok(());
+        }
+        let soon = || Instant::now() + MARK_WITHIN.mul_f64(fastrand::f64());
+        if *self.mark_due.get_or_insert_with(soon) <= Instant::now() {
+            self.mark_due = None;
+            self.tell(connection, exchange).await?;
+        }
+        Ok(())
     }
 
     /// Waits until something is to be told, and it may be.
@@ -327,7 +395,12 @@ impl Bus {
         let message = self.sealer.seal(*number, changes).ok_or(StoreError::Seal)?;
         let mut publish = redis::cmd("EVAL");
         publish.arg(PUBLISH).arg(1).arg(&self.key).arg(message).arg(ENTRIES);
-        let _id: String = connection.ask(&publish).await?;
+        let round = exchange.round();
+        let id: String = connection.ask(&publish).await?;
+        let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
+        if let Some(round) = round {
+            round.end(id.position());
+        }
         exchange.has_told(batch);
         self.unsent = None;
         Ok(())
@@ -351,6 +424,10 @@ impl EntryId {
     fn parse(text: &[u8]) -> Option<Self> {
         let (time, number) = str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self(time.parse().ok()?, number.parse().ok()?))
+    }
+
+    fn position(self) -> Position {
+        Position::new(self.0, self.1)
     }
 }
 
@@ -378,5 +455,9 @@ const ENTRIES: u32 = 10_000;
 const PAGE: usize = 100;
 /// The time between two readings of the stream, which also tell whether the store answers.
 const LOOK: Duration = Duration::from_secs(1);
+/// How far a member that comes reads back: as long as entries of the shared cache live.
+pub(super) const LOOK_BACK: Duration = Duration::from_hours(1);
+/// How long a member waits for another one's message before it publishes an empty one.
+const MARK_WITHIN: Duration = Duration::from_secs(3);
 /// The messages that a member tells in a second. Every other member reads each of them.
 const MESSAGES_A_SECOND: NonZero<u32> = NonZero::new(20).unwrap();

@@ -35,6 +35,11 @@ pub enum Change {
     Everything,
     /// Pigello has asked a member for a pause.
     Pause(Pause),
+    /// There is another version of the key of a profile's entries in the shared cache.
+    CacheKey {
+        /// The profile.
+        profile: ProfileName,
+    },
     /// A member has read an event log.
     Tick(Tick),
     /// A member is going to read event logs. Who hears it knows the number of its messages, so that none can be missing
@@ -160,6 +165,11 @@ impl Change {
         }
     }
 
+    /// Whether it says as much to a member that reads it later.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Written(_) | Self::Event(_) | Self::Purge { .. } | Self::Everything)
+    }
+
     pub(super) fn as_tick(&mut self) -> Option<&mut Tick> {
         match self {
             Self::Tick(tick) => Some(tick),
@@ -184,7 +194,8 @@ impl Change {
             Self::Pause(_) => 4,
             Self::Tick(_) => 5,
             Self::Hello => 6,
-            Self::Unknown => 7,
+            Self::CacheKey { .. } => 7,
+            Self::Unknown => 8,
         }
     }
 
@@ -200,7 +211,11 @@ impl Change {
             }
             Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
             Self::Tick(Tick { by, .. }) => by.len(),
-            Self::Purge { .. } | Self::Everything | Self::Hello | Self::Unknown => 0,
+            Self::Purge { .. }
+            | Self::Everything
+            | Self::CacheKey { .. }
+            | Self::Hello
+            | Self::Unknown => 0,
         };
         texts.saturating_add(size_of::<Self>())
     }
@@ -236,8 +251,8 @@ impl Tick {
 }
 
 /// The values of the label `kind`.
-pub(super) const KINDS: [&str; 8] =
-    ["written", "event", "purge", "everything", "pause", "tick", "hello", "unknown"];
+pub(super) const KINDS: [&str; 9] =
+    ["written", "event", "purge", "everything", "pause", "tick", "hello", "cache_key", "unknown"];
 /// How many of them, the first ones, change something.
 pub(super) const CHANGING: usize = 5;
 /// The longest name of a member that is kept.

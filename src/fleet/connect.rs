@@ -17,7 +17,7 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind,
     RedisConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use rustls_pki_types::ServerName;
@@ -321,6 +321,18 @@ impl Asker {
     /// Sends a command and waits for the answer.
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, StoreError> {
         let answer = command.query_async(&mut self.commands).await;
+        self.brought.store(0, Ordering::Relaxed);
+        answer.map_err(|error| StoreError::of_command(&error, ANSWER))
+    }
+}
+
+impl Asker {
+    /// Sends commands together and waits for their answers.
+    pub(super) async fn ask_all<T: FromRedisValue>(
+        &mut self,
+        commands: &Pipeline,
+    ) -> Result<T, StoreError> {
+        let answer = commands.query_async(&mut self.commands).await;
         self.brought.store(0, Ordering::Relaxed);
         answer.map_err(|error| StoreError::of_command(&error, ANSWER))
     }

@@ -11,7 +11,7 @@ use std::{
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::sealed::KeyError;
+use super::keys::KeyError;
 use crate::{
     domain::Span,
     outbound::{ResolveError, TlsError, certificate_refusal},

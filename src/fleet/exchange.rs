@@ -15,14 +15,15 @@ use tokio::time::Instant;
 
 use super::{
     change::{CHANGING, Change, KINDS},
+    horizon::{Horizon, Position, Round},
     outbox::{Batch, Outbox},
     record::{Describe, Record},
 };
 
 /// Hears of the changes that others tell.
 pub trait Hearing: Send + Sync {
-    /// Drops what has changed.
-    fn hear(&self, changes: Vec<Change>);
+    /// Drops what has changed, with a notice at that position.
+    fn hear(&self, at: Position, changes: Vec<Change>);
 
     /// Nothing is heard from here on, until the bus is joined again. What is missed is then heard after all, or
     /// [`Self::missed`].
@@ -30,6 +31,11 @@ pub trait Hearing: Send + Sync {
 
     /// Changes may have been missed.
     fn missed(&self);
+
+    /// What may be used of the shared cache, if there is one.
+    fn horizon(&self) -> Option<Arc<Horizon>> {
+        None
+    }
 }
 
 /// Why changes may have been missed.
@@ -68,6 +74,8 @@ pub(super) struct Exchange {
     describe: Mutex<Option<Describe>>,
     /// Whether every message is heard now.
     is_joined: AtomicBool,
+    /// The position of the last message that was heard.
+    position: AtomicU64,
     pub(super) messages: AtomicU64,
     /// The records in the store, as of this member's last one.
     pub(super) members: AtomicU64,
@@ -85,6 +93,7 @@ impl Exchange {
             hearing: Mutex::default(),
             describe: Mutex::default(),
             is_joined: AtomicBool::new(false),
+            position: AtomicU64::new(0),
             messages: AtomicU64::new(0),
             members: AtomicU64::new(0),
             all_read: Mutex::new(Instant::now()),
@@ -111,11 +120,32 @@ impl Exchange {
     }
 
     /// Passes on what others told.
-    pub(super) fn hear(&self, changes: Vec<Change>) {
+    pub(super) fn hear(&self, at: Position, changes: Vec<Change>) {
         count(&self.heard, &changes);
         if let Some(hearing) = self.hearing() {
-            hearing.hear(changes);
+            hearing.hear(at, changes);
         }
+    }
+
+    /// Everything up to that position is heard.
+    pub(super) fn heard_to(&self, at: Position) {
+        self.position.store(at.bits(), Ordering::SeqCst);
+    }
+
+    /// How far everything is heard, while it is.
+    pub(super) fn position(&self) -> Option<Position> {
+        let at = Position::from_bits(self.position.load(Ordering::SeqCst));
+        self.is_joined().then_some(at)
+    }
+
+    /// What may be used of the shared cache, if there is one.
+    pub(super) fn horizon(&self) -> Option<Arc<Horizon>> {
+        self.hearing()?.horizon()
+    }
+
+    /// Begins a round, before its command is sent.
+    pub(super) fn round(&self) -> Option<Round> {
+        Some(self.horizon()?.round())
     }
 
     /// The store has those changes.
@@ -155,8 +185,12 @@ impl Exchange {
         self.is_joined.load(Ordering::SeqCst)
     }
 
-    /// Notes that changes may have been missed. The first time a member joins that is nobody's fault.
-    pub(super) fn missed(&self, why: Option<Break>) {
+    /// Notes that changes may have been missed, up to that position. The first time a member joins that is nobody's
+    /// fault.
+    pub(super) fn missed(&self, why: Option<Break>, upto: Position) {
+        if let Some(horizon) = self.horizon() {
+            horizon.everything_changed(Some(upto));
+        }
         if let Some(hearing) = self.hearing() {
             hearing.missed();
         }

@@ -5,7 +5,6 @@ use redis::Cmd;
 use super::{
     connect::{Connection, Connector, Server},
     error::StoreError,
-    sealed::FleetKeys,
     settings::{Settings, key_of},
 };
 use crate::domain::StoreAddress;
@@ -21,16 +20,35 @@ pub struct Findings {
     pub forbidden: Vec<&'static str>,
     /// What becomes of keys when memory is short, if the user may ask.
     pub policy: Option<String>,
+    /// How the server keeps its data on a disk, if the user may ask.
+    pub persistence: Option<Persistence>,
     /// By how many seconds this machine's clock is ahead of the store's.
     pub ahead: Option<i64>,
 }
 
-/// Reads the key, connects, and looks around.
-pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
-    FleetKeys::read(&settings.key_file, &settings.name)?;
+/// Whether the server writes what it has to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// Each change, to an append-only file.
+    pub log: bool,
+    /// All of it, now and then.
+    pub snapshots: bool,
+}
+
+/// What entries of a shared cache need, besides what notices need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Notices alone.
+    Notices,
+    /// Entries as well.
+    Entries,
+}
+
+/// Connects, and looks around.
+pub async fn look(settings: &Settings, used_for: Use) -> Result<Findings, StoreError> {
     let mut connection = Connector::new(settings.store.clone()).connect().await?;
     let mut forbidden = Vec::new();
-    for (name, command) in needed(settings) {
+    for (name, command) in needed(settings, used_for) {
         match connection.ask::<redis::Value>(&command).await {
             Err(StoreError::Forbidden) => forbidden.push(name),
             Err(StoreError::Refused) => {}
@@ -39,22 +57,24 @@ pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
     }
     let (server, place) = (connection.server.clone(), connection.place.clone());
     let policy = policy(&mut connection).await?;
+    let persistence = persistence(&mut connection).await?;
     let ahead = ahead(&mut connection).await?;
-    Ok(Findings { server, place, forbidden, policy, ahead })
+    Ok(Findings { server, place, forbidden, policy, persistence, ahead })
 }
 
 /// The rules for the store's user, as `ACL SETUSER` takes them.
-pub fn acl(settings: &Settings) -> String {
+pub fn acl(settings: &Settings, used_for: Use) -> String {
+    let entries = if used_for == Use::Entries { " +pttl" } else { "" };
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
         "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
-         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +info{select}"
+         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore{entries} +info{select}"
     )
 }
 
 /// What the gateway asks of the store, in a form that changes nothing.
-fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
+fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
     // Nobody listens there, and nothing is stored under it.
     let key = key_of(&settings.name, "check");
     let command = |name: &'static str, arguments: &[&str]| {
@@ -62,7 +82,7 @@ fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
         command.arg(arguments);
         (name, command)
     };
-    vec![
+    let mut needed = vec![
         command("SUBSCRIBE", &[&key]),
         command("XRANGE", &[&key, "-", "+", "COUNT", "1"]),
         command("XREVRANGE", &[&key, "+", "-", "COUNT", "1"]),
@@ -80,20 +100,40 @@ fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
         command("ZRANGE", &[&key, "0", "0"]),
         command("ZREM", &[&key, ""]),
         command("ZREMRANGEBYSCORE", &[&key, "0", "0"]),
-    ]
+    ];
+    if used_for == Use::Entries {
+        needed.push(command("PTTL", &[&key]));
+    }
+    needed
 }
 
 async fn policy(connection: &mut Connection) -> Result<Option<String>, StoreError> {
-    let mut info = redis::cmd("INFO");
-    match connection.ask::<String>(info.arg("memory")).await {
+    let info = info(connection, "memory").await?;
+    let policy = info.as_deref().and_then(|info| line(info, "maxmemory_policy"));
+    Ok(policy.map(|policy| policy.chars().filter(char::is_ascii_graphic).take(32).collect()))
+}
+
+async fn persistence(connection: &mut Connection) -> Result<Option<Persistence>, StoreError> {
+    let Some(info) = info(connection, "persistence").await? else { return Ok(None) };
+    // A server that never saves has changes that are not saved.
+    let saved = line(&info, "rdb_last_save_time").zip(line(&info, "rdb_saves"));
+    Ok(Some(Persistence {
+        log: line(&info, "aof_enabled") == Some("1"),
+        snapshots: saved.is_some_and(|(_, saves)| saves != "0"),
+    }))
+}
+
+/// A section of INFO, if the user may ask.
+async fn info(connection: &mut Connection, section: &str) -> Result<Option<String>, StoreError> {
+    match connection.ask(redis::cmd("INFO").arg(section)).await {
         Err(StoreError::Forbidden) => Ok(None),
-        Err(error) => Err(error),
-        Ok(info) => {
-            let mut lines = info.lines();
-            let found = lines.find_map(|line| line.strip_prefix("maxmemory_policy:"));
-            Ok(found.map(|policy| policy.chars().filter(char::is_ascii_graphic).take(32).collect()))
-        }
+        result => result.map(Some),
     }
+}
+
+fn line<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+    lines.find_map(|(known, value)| (known == name).then(|| value.trim()))
 }
 
 async fn ahead(connection: &mut Connection) -> Result<Option<i64>, StoreError> {

@@ -24,11 +24,14 @@ use super::{
     connect::{Asker, Connection, Connector, Server},
     error::StoreError,
     exchange::{Break, Exchange, Hearing},
+    horizon::Position,
+    keys::{KeyError, KeyRing},
     lease::Leases,
     members::{Members, Register},
     record::Describe,
     sealed::FleetKeys,
     settings::Settings,
+    tier::Tier,
 };
 use crate::{domain::ProfileName, error::Chain, outbound::Backoff};
 
@@ -42,7 +45,9 @@ pub struct Member {
     breaker: Breaker,
     link: Mutex<Link>,
     process: Uuid,
+    key: Arc<KeyRing>,
     register: Register,
+    tier: Tier,
     leases: Leases,
     /// The members as they were read the last time.
     members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
@@ -107,16 +112,19 @@ pub struct BreakCount {
 }
 
 impl Member {
-    /// Reads the files, and does not connect: a store that is away must not prevent a start.
-    pub fn open(settings: Settings) -> Result<Arc<Self>, StoreError> {
+    /// Reads the files, and does not connect: a store that is away must not prevent a start, nor a key that has yet to
+    /// be read.
+    pub fn open(settings: Settings, key: Arc<KeyRing>) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
-        let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
+        let keys = FleetKeys::new(Arc::clone(&key), &settings.name);
         let bus = Bus::new(&settings.name, &keys).ok_or(StoreError::Seal)?;
         let (since, process) = (Timestamp::now(), bus.process());
         let link = Link { since, server: None, asker: None, error: None, connections: 0 };
         Ok(Arc::new(Self {
             register: Register::new(&settings.name, keys.clone()),
+            tier: Tier::new(*settings.store.wait, *settings.store.reconnect),
+            key,
             leases: Leases::new(&settings.name, keys, process),
             process,
             members: tokio::sync::Mutex::default(),
@@ -163,6 +171,21 @@ impl Member {
         let members = Arc::new(self.register.read(&mut asker, self.process).await?);
         *known = Some((Instant::now(), Arc::clone(&members)));
         Ok(members)
+    }
+
+    /// The way to the entries of the shared cache.
+    pub fn tier(&self) -> &Tier {
+        &self.tier
+    }
+
+    /// The name of the fleet.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The position of the last notice that was heard, while all are heard.
+    pub fn position(&self) -> Option<Position> {
+        self.exchange.position()
     }
 
     /// Whether every change that other members tell is heard now.
@@ -226,11 +249,15 @@ impl Member {
 
     /// Stays connected until it is to end.
     pub async fn run(self: Arc<Self>, ending: CancellationToken) {
+        tokio::join!(self.attend(&ending), self.tier.run(&self.connector, &ending));
+    }
+
+    async fn attend(&self, ending: &CancellationToken) {
         let mut bus = self.bus.lock().await;
         let mut backoff = Backoff::new(FIRST_PAUSE, *self.settings.store.reconnect);
         while !ending.is_cancelled() {
             let began = Instant::now();
-            let Err(error) = self.connect(&mut bus, &ending).await else { return };
+            let Err(error) = self.connect(&mut bus, ending).await else { return };
             self.exchange.leave();
             self.lost(&error);
             if began.elapsed() > STABLE {
@@ -242,6 +269,12 @@ impl Member {
 
     /// Connects, and stays connected until the connection fails, or it is to end: then its record goes.
     async fn connect(&self, bus: &mut Bus, ending: &CancellationToken) -> Result<(), StoreError> {
+        if self.key.keys().is_empty() {
+            self.lost(&self.no_key());
+            if ending.run_until_cancelled(self.key.filled()).await.is_none() {
+                return Ok(());
+            }
+        }
         let connecting = ending.run_until_cancelled(self.connector.connect());
         let Some(connection) = connecting.await else { return Ok(()) };
         let mut connection = connection?;
@@ -253,10 +286,15 @@ impl Member {
             Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
             Err(error) = leases => return Err(error),
             error = self.connector.moved(&place) => return Err(error),
+            () = self.key.emptied() => return Err(self.no_key()),
             () = ending.cancelled() => {}
         }
         self.leases.leave(connection.asker.clone()).await?;
         bus.leave(&mut connection, register).await
+    }
+
+    fn no_key(&self) -> StoreError {
+        StoreError::Key(self.key.error().map_or(KeyError::NotRead, KeyError::Unread))
     }
 
     fn connected(&self, connection: &Connection) {

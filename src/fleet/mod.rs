@@ -22,7 +22,10 @@
 //! | `outbox` | what is still to be told |
 //! | `exchange` | what passes between the bus and the rest of the gateway |
 //! | `bus` | stream and channel; finds what the channel loses |
-//! | `sealed` | the key, and what it seals |
+//! | [`keys`] | the keys that members share, with their versions |
+//! | `sealed` | what the fleet's key seals |
+//! | `horizon` | how old an entry of the shared cache may be |
+//! | `entry`, `tier` | names and sealing of its entries, and the way to them |
 //! | `look` | what `check --online` finds out |
 //! | [`error`] | why there is no store, without a word of the server's |
 
@@ -30,8 +33,13 @@ mod breaker;
 mod bus;
 pub mod change;
 mod connect;
+mod entry;
 pub mod error;
 mod exchange;
+mod horizon;
+#[cfg(test)]
+mod horizon_model_tests;
+pub mod keys;
 mod lease;
 mod look;
 mod member;
@@ -42,14 +50,18 @@ mod sealed;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tier;
 
 pub use change::{Change, Noted, Pause, Tick, Written};
 pub use connect::Server;
+pub use entry::{EntryKey, EntryPlace, EntrySubject, Identity, Opened};
 pub use error::StoreError;
 pub use exchange::{Break, Hearing};
-pub use look::{Findings, acl, look};
+pub use horizon::{Horizon, Position};
+pub use keys::{Key, KeyError, KeyRing, KeySource, KeySourceKind, Keys, path_for_member};
+pub use look::{Findings, Persistence, Use, acl, look};
 pub use member::{BreakCount, FleetStatus, Member};
 pub use members::{Members, Seen};
 pub use record::{Describe, InUse, MOST_PROFILES, Record, TrailHead};
-pub use sealed::KeyError;
 pub use settings::{Role, Settings, StoreSettings};
+pub use tier::{Away, Found, Tier};

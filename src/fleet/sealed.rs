@@ -8,23 +8,21 @@
 //! The record of a member is `PGR1 | publisher 16 | nonce 12 | AES-256-GCM(record) | tag 16`, with the same key. It has
 //! no number: whoever runs the store can show an old record, or none.
 
-use std::{collections::HashMap, fmt, path::PathBuf};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    hkdf::{HKDF_SHA256, Prk, Salt},
     rand,
 };
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::process::files::{PrivateFileError, read_closed};
+use super::keys::{Key, KeyRing, fill};
 
-/// The keys of the fleet: the first seals, all open.
+/// The keys of the fleet: one seals, all open.
 #[derive(Clone)]
 pub(super) struct FleetKeys {
-    keys: Vec<Prk>,
+    ring: Arc<KeyRing>,
     /// The name of the fleet, which is part of every key.
     name: Box<str>,
 }
@@ -34,8 +32,10 @@ pub(super) type Publisher = [u8; 16];
 
 /// Seals what this process tells.
 pub(super) struct Sealer {
+    keys: FleetKeys,
     publisher: Publisher,
-    key: RandomizedNonceKey,
+    /// The key, and the version of the fleet's that it is derived from.
+    key: Option<(u32, RandomizedNonceKey)>,
     number: u64,
 }
 
@@ -66,22 +66,16 @@ pub(super) enum Opened {
 pub(super) struct Unreadable;
 
 impl FleetKeys {
-    /// Reads the file: a line of 32 bytes in Base64 for each key.
-    pub(super) fn read(path: &std::path::Path, name: &str) -> Result<Self, KeyError> {
-        let text = read_closed(path)?;
-        let keys = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        let keys: Option<Vec<_>> =
-            keys.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(key).collect();
-        let keys = keys.filter(|keys| !keys.is_empty());
-        let keys = keys.ok_or_else(|| KeyError::NoKey { path: path.to_owned() })?;
-        Ok(Self { keys, name: name.into() })
+    /// Those of a ring.
+    pub(super) fn new(ring: Arc<KeyRing>, name: &str) -> Self {
+        Self { ring, name: name.into() }
     }
 
-    /// Seals as a new publisher.
+    /// Seals as a new publisher; `None` if the system has no random numbers.
     pub(super) fn sealer(&self) -> Option<Sealer> {
         let mut publisher = Publisher::default();
         rand::fill(&mut publisher).ok()?;
-        Some(Sealer { publisher, key: self.of(self.keys.first()?, &publisher)?, number: 0 })
+        Some(Sealer { keys: self.clone(), publisher, key: None, number: 0 })
     }
 
     /// Opens what others than that one tell.
@@ -94,33 +88,38 @@ impl FleetKeys {
         let (head, rest) = record.split_at_checked(RECORD_HEAD).ok_or(Unreadable)?;
         let publisher = head.strip_prefix(RECORD_MAGIC).ok_or(Unreadable)?;
         let publisher = publisher.try_into().map_err(|_| Unreadable)?;
-        let mut keys = self.keys.iter().filter_map(|key| self.of(key, &publisher));
-        let opened = keys.find_map(|key| open(&key, head, rest)).ok_or(Unreadable)?;
+        let (_, opened) = self.open(&publisher, head, rest).ok_or(Unreadable)?;
         Ok((publisher, opened))
     }
 
     /// The name under which the store knows something that it must not read, such as a profile.
     pub(super) fn hidden(&self, what: &str) -> Option<String> {
         let info = [self.name.as_bytes(), b" hidden ", what.as_bytes()];
-        let mut name = [0; 32];
-        let key = self.keys.first()?;
-        key.expand(&info, &AES_256_GCM).and_then(|derived| derived.fill(&mut name)).ok()?;
-        let (half, _) = name.split_first_chunk()?;
-        Some(Uuid::from_bytes(*half).simple().to_string())
+        let mut name = [0; 16];
+        fill(&self.ring.keys().sealing()?.extract(PURPOSE), &info, &mut name)?;
+        Some(Uuid::from_bytes(name).simple().to_string())
     }
 
-    fn of(&self, key: &Prk, publisher: &Publisher) -> Option<RandomizedNonceKey> {
+    /// Opens with the key of the version that has sealed it.
+    fn open(
+        &self,
+        publisher: &Publisher,
+        head: &[u8],
+        rest: &[u8],
+    ) -> Option<(RandomizedNonceKey, Vec<u8>)> {
+        self.ring.keys().all().find_map(|key| {
+            let key = self.of(key, publisher)?;
+            let opened = open(&key, head, rest)?;
+            Some((key, opened))
+        })
+    }
+
+    fn of(&self, key: &Key, publisher: &Publisher) -> Option<RandomizedNonceKey> {
         let info = [self.name.as_bytes(), publisher];
         let mut bytes = Zeroizing::new([0; 32]);
-        key.expand(&info, &AES_256_GCM).and_then(|derived| derived.fill(&mut *bytes)).ok()?;
+        fill(&key.extract(PURPOSE), &info, &mut *bytes)?;
         RandomizedNonceKey::new(&AES_256_GCM, &*bytes).ok()
     }
-}
-
-fn key(line: &[u8]) -> Option<Prk> {
-    let bytes = Zeroizing::new(BASE64_STANDARD.decode(line).ok()?);
-    let salt = Salt::new(HKDF_SHA256, b"pigello-gateway fleet 1");
-    (bytes.len() == 32).then(|| salt.extract(&bytes))
 }
 
 impl Sealer {
@@ -131,14 +130,25 @@ impl Sealer {
     }
 
     /// Seals the message of that number. One that may not have arrived is sealed again, because what it says ages.
-    pub(super) fn seal(&self, number: u64, changes: Vec<u8>) -> Option<Vec<u8>> {
+    pub(super) fn seal(&mut self, number: u64, changes: Vec<u8>) -> Option<Vec<u8>> {
         let head = [&MAGIC[..], &self.publisher, &number.to_be_bytes()].concat();
-        seal(&self.key, &head, changes)
+        seal(self.key()?, &head, changes)
     }
 
     /// Seals a record of this member.
-    pub(super) fn seal_record(&self, record: Vec<u8>) -> Option<Vec<u8>> {
-        seal(&self.key, &[&RECORD_MAGIC[..], &self.publisher].concat(), record)
+    pub(super) fn seal_record(&mut self, record: Vec<u8>) -> Option<Vec<u8>> {
+        let head = [&RECORD_MAGIC[..], &self.publisher].concat();
+        seal(self.key()?, &head, record)
+    }
+
+    /// The key for what is sealed now; `None` if the fleet's key is gone.
+    fn key(&mut self) -> Option<&RandomizedNonceKey> {
+        let keys = self.keys.ring.keys();
+        let sealing = keys.sealing()?;
+        if self.key.as_ref().is_none_or(|(version, _)| *version != sealing.id()) {
+            self.key = Some((sealing.id(), self.keys.of(sealing, &self.publisher)?));
+        }
+        self.key.as_ref().map(|(_, key)| key)
     }
 
     /// Identifies this process.
@@ -170,24 +180,35 @@ impl Opener {
         if publisher == self.own {
             return Ok(Opened::Own);
         }
-        let opened = |key: &RandomizedNonceKey| open(key, head, rest);
-        if let Some((key, last)) = self.known.get_mut(&publisher) {
-            let changes = opened(key).ok_or(Unreadable)?;
-            if number <= *last {
-                return Ok(Opened::Again);
-            }
-            let is_next = last.checked_add(1) == Some(number);
-            *last = number;
-            return Ok(if is_next { Opened::Next(changes) } else { Opened::AfterGap(changes) });
+        let known = self.known.get(&publisher);
+        let with_known = known.and_then(|(key, _)| open(key, head, rest));
+        let last = known.map(|(_, last)| *last);
+        let changes = if let Some(changes) = with_known {
+            changes
+        } else {
+            // It seals with another version from here on, or it is not known.
+            let (key, changes) = self.keys.open(&publisher, head, rest).ok_or(Unreadable)?;
+            self.know(publisher, key, last.unwrap_or(number));
+            changes
+        };
+        let Some(last) = last else {
+            return Ok(if number == 1 { Opened::Next(changes) } else { Opened::Midway(changes) });
+        };
+        if number <= last {
+            return Ok(Opened::Again);
         }
-        let mut keys = self.keys.keys.iter().filter_map(|key| self.keys.of(key, &publisher));
-        let found = keys.find_map(|key| Some((opened(&key)?, key)));
-        let (changes, key) = found.ok_or(Unreadable)?;
-        if self.known.len() >= MOST_PUBLISHERS {
+        if let Some((_, last)) = self.known.get_mut(&publisher) {
+            *last = number;
+        }
+        let is_next = last.checked_add(1) == Some(number);
+        Ok(if is_next { Opened::Next(changes) } else { Opened::AfterGap(changes) })
+    }
+
+    fn know(&mut self, publisher: Publisher, key: RandomizedNonceKey, number: u64) {
+        if self.known.len() >= MOST_PUBLISHERS && !self.known.contains_key(&publisher) {
             self.known.clear();
         }
         self.known.insert(publisher, (key, number));
-        Ok(if number == 1 { Opened::Next(changes) } else { Opened::Midway(changes) })
     }
 
     /// Takes any number for the next one, because messages were missed.
@@ -203,24 +224,12 @@ fn publisher_and_number(head: &[u8]) -> Option<(Publisher, u64)> {
 
 impl fmt::Debug for FleetKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FleetKeys({} of {})", self.keys.len(), self.name)
+        write!(f, "FleetKeys({:?} of {})", self.ring, self.name)
     }
 }
 
-/// Why there is no key. No message quotes one.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file cannot be read, or others can.
-    #[error(transparent)]
-    File(#[from] PrivateFileError),
-    /// A line is no key, or there is none.
-    #[error("{} does not hold keys of 32 bytes in Base64, one a line", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
+/// What the keys are derived for.
+const PURPOSE: &[u8] = b"pigello-gateway fleet 1";
 /// The first format.
 const MAGIC: &[u8; 4] = b"PGF1";
 const HEAD: usize = MAGIC.len() + 16 + 8;
@@ -232,20 +241,13 @@ const MOST_PUBLISHERS: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use super::{
+        super::keys::tests::{line, ring},
+        *,
+    };
 
-    use super::*;
-
-    fn keys(lines: &str, name: &str) -> Result<FleetKeys, KeyError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        fs::write(&path, lines).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        FleetKeys::read(&path, name)
-    }
-
-    fn line(byte: u8) -> String {
-        BASE64_STANDARD.encode([byte; 32])
+    fn keys(lines: &str, name: &str) -> FleetKeys {
+        FleetKeys::new(ring(lines), name)
     }
 
     fn next(text: &str) -> Opened {
@@ -259,14 +261,14 @@ mod tests {
 
     #[test]
     fn a_name_is_hidden_from_whoever_has_no_key() {
-        let fleet = keys(&line(1), "prod").unwrap();
+        let fleet = keys(&line(1), "prod");
         let hidden = fleet.hidden("acme").unwrap();
         assert_eq!(fleet.hidden("acme").as_ref(), Some(&hidden));
         assert_eq!(hidden.len(), 32);
         for (other, what) in [
-            (keys(&line(1), "prod").unwrap(), "acme2"),
-            (keys(&line(2), "prod").unwrap(), "acme"),
-            (keys(&line(1), "test").unwrap(), "acme"),
+            (keys(&line(1), "prod"), "acme2"),
+            (keys(&line(2), "prod"), "acme"),
+            (keys(&line(1), "test"), "acme"),
         ] {
             assert_ne!(other.hidden(what), Some(hidden.clone()));
         }
@@ -274,13 +276,13 @@ mod tests {
 
     #[test]
     fn a_message_is_opened_by_members_of_the_same_fleet_alone() {
-        let fleet = keys(&line(1), "prod").unwrap();
+        let fleet = keys(&line(1), "prod");
         let (mut sealer, other) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
         let message = sealed(&mut sealer, "canary");
         assert!(!message.windows(6).any(|part| part == b"canary"));
         assert_eq!(fleet.opener(&other).open(&message), Ok(next("canary")));
         assert_eq!(fleet.opener(&sealer).open(&message), Ok(Opened::Own));
-        for stranger in [keys(&line(1), "test").unwrap(), keys(&line(2), "prod").unwrap()] {
+        for stranger in [keys(&line(1), "test"), keys(&line(2), "prod")] {
             let own = stranger.sealer().unwrap();
             assert_eq!(stranger.opener(&own).open(&message), Err(Unreadable));
         }
@@ -295,16 +297,16 @@ mod tests {
 
     #[test]
     fn a_record_is_opened_by_members_alone_and_is_no_message() {
-        let fleet = keys(&line(1), "prod").unwrap();
+        let fleet = keys(&line(1), "prod");
         let mut sealer = fleet.sealer().unwrap();
         let record = sealer.seal_record(b"canary".to_vec()).unwrap();
         assert!(!record.windows(6).any(|part| part == b"canary"));
         let opened = fleet.open_record(&record).unwrap();
         assert_eq!(opened, (sealer.publisher(), b"canary".to_vec()));
-        for stranger in [keys(&line(1), "test").unwrap(), keys(&line(2), "prod").unwrap()] {
+        for stranger in [keys(&line(1), "test"), keys(&line(2), "prod")] {
             assert_eq!(stranger.open_record(&record), Err(Unreadable));
         }
-        let both = keys(&format!("{}\n{}", line(2), line(1)), "prod").unwrap();
+        let both = keys(&format!("{}\n{}", line(2), line(1)), "prod");
         assert!(both.open_record(&record).is_ok());
         for at in 0..record.len() {
             let mut forged = record.clone();
@@ -320,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_missing_or_comes_again_is_seen() {
-        let fleet = keys(&line(1), "prod").unwrap();
+        let fleet = keys(&line(1), "prod");
         let (mut sealer, own) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
         let messages: Vec<_> = ["a", "b", "c", "d"].map(|text| sealed(&mut sealer, text)).into();
         let mut opener = fleet.opener(&own);
@@ -339,8 +341,8 @@ mod tests {
     #[test]
     fn while_a_key_is_replaced_both_open() {
         let (old, new) = (line(1), line(2));
-        let before = keys(&old, "prod").unwrap();
-        let between = keys(&format!("# since May\n{new}\n{old}\n"), "prod").unwrap();
+        let before = keys(&old, "prod");
+        let between = keys(&format!("# since May\n{new}\n{old}\n"), "prod");
         let mut old_sealer = before.sealer().unwrap();
         let mut new_sealer = between.sealer().unwrap();
         let mut opener = between.opener(&new_sealer);
@@ -350,11 +352,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_and_never_quoted() {
-        let short = BASE64_STANDARD.encode([7; 31]);
-        for text in ["", "# none\n", "made-up", &short, &format!("{}\nmade-up", line(1))] {
-            let error = keys(text, "prod").unwrap_err().to_string();
-            assert!(error.contains("32 bytes in Base64") && !error.contains("made-up"), "{error}");
-        }
+    fn a_publisher_goes_on_with_another_version_of_the_key() {
+        let ring = ring(&line(1));
+        let members = FleetKeys::new(Arc::clone(&ring), "prod");
+        let (mut sealer, own) = (members.sealer().unwrap(), members.sealer().unwrap());
+        let mut opener = members.opener(&own);
+        assert_eq!(opener.open(&sealed(&mut sealer, "a")), Ok(next("a")));
+        let late = sealed(&mut sealer, "b");
+        ring.put(Key::of_file(format!("{}\n{}", line(2), line(1)).as_bytes()).unwrap());
+        let third = sealed(&mut sealer, "c");
+        assert_eq!(keys(&line(1), "prod").opener(&own).open(&third), Err(Unreadable));
+        assert_eq!(opener.open(&late), Ok(next("b")));
+        assert_eq!(opener.open(&third), Ok(next("c")));
+        assert_eq!(opener.open(&late), Ok(Opened::Again), "an old key opens, and it is known");
+        ring.failed("gone".to_owned(), true);
+        assert_eq!(sealer.seal(4, b"d".to_vec()), None);
     }
 }

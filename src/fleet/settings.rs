@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::keys::KeySource;
 use crate::{
     domain::{Name, Span, StoreAddress, Text},
     outbound::ClientCertificate,
@@ -24,11 +25,9 @@ pub struct Settings {
     /// The name of this member, which is that of its audit trail, too. Default: `audit.instance`, or else the name of
     /// the host or the pod.
     pub instance: Option<String>,
-    /// The file with the key that seals what members tell each other, which nobody else may read: 32 bytes in Base64,
-    /// as `openssl rand -base64 32` makes them. All members have the same. While it is replaced, the old one stands on
-    /// a second line.
-    #[schemars(with = "Text<PathBuf>")]
-    pub key_file: PathBuf,
+    /// Where the key comes from that seals what members tell each other: 32 bytes in Base64, as `openssl rand -base64 32`
+    /// makes them. All members have the same.
+    pub key: KeySource,
     /// The store.
     #[serde(default)]
     pub store: StoreSettings,
@@ -89,7 +88,8 @@ pub struct StoreSettings {
     /// The private key of that certificate, a PEM file.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub private_key: Option<PathBuf>,
-    /// How long the answer to a write waits at most until the fleet is told. Then it goes out all the same.
+    /// How long a call waits for the store at most: the answer to a write until the fleet is told, and a read for an
+    /// entry of the shared cache. Then it goes on without.
     pub wait: Span,
     /// The longest pause between two attempts to connect. The first ones come sooner, each after a time of its own.
     pub reconnect: Span,

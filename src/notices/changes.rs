@@ -5,7 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use uuid::Uuid;
 
 use super::{event::Event, relations::Relations};
-use crate::proxy::cache::{Affected, Cache, Noticed};
+use crate::{
+    fleet::Position,
+    proxy::cache::{Affected, Cache, Noticed},
+};
 
 /// The changes of some events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,10 +58,11 @@ impl Changes {
         cache: &Cache,
         relations: &Relations,
         profiles: impl Iterator<Item = Affected<'a>>,
+        at: Option<Position>,
     ) {
-        self.objects.iter().for_each(|object| cache.drop_object(*object));
+        self.objects.iter().for_each(|object| cache.drop_object(*object, at));
         for profile in profiles {
-            let drop = |what| cache.drop_noticed(profile, what);
+            let drop = |what| cache.drop_noticed(profile, what, at);
             for of_type in self.touched.union(&self.whole) {
                 let Some(related) = relations.of(of_type) else { continue };
                 related.collections.iter().for_each(|lists| drop(Noticed::Lists(lists)));

@@ -40,6 +40,7 @@ use super::{
 use crate::{
     audit::NoticesTaken,
     domain::{CanonicalTarget, Catalog, OperationMatch, ProfileName, RequestId},
+    fleet::Position,
     proxy::{
         cache::{Affected, Cache, Noticed, object_of},
         profile::{Coherence, Profile},
@@ -246,10 +247,12 @@ impl Notices {
     pub fn keep<'a>(&self, profiles: impl Iterator<Item = &'a Arc<Profile>>) {
         let mut feeds = self.feeds.write();
         let mut before = std::mem::take(&mut *feeds);
+        let mut added = Vec::new();
         for profile in profiles {
             let coherence = profile.partition.coherence();
             let known = before.remove(&profile.name);
             let known = known.filter(|feed| Arc::ptr_eq(&feed.coherence, coherence));
+            let is_known = known.is_some();
             let feed = known.unwrap_or_else(|| {
                 Arc::new(Feed {
                     profile: profile.name.clone(),
@@ -264,7 +267,14 @@ impl Notices {
                     state: Mutex::default(),
                 })
             });
+            if !is_known {
+                added.push(Arc::clone(&feed));
+            }
             feeds.insert(profile.name.clone(), feed);
+        }
+        drop(feeds);
+        for feed in &added {
+            self.cache.follow(feed.affected());
         }
     }
 
@@ -285,7 +295,12 @@ impl Notices {
 
     /// Ends every proof, because changes may be missed, or nobody reads these event logs any more.
     pub fn retire(&self) {
-        self.feeds.read().values().for_each(|feed| feed.coherence.restart());
+        self.feeds.read().values().for_each(|feed| self.cache.restart(feed.affected()));
+    }
+
+    /// Ends the proof of one feed, and begins another.
+    pub(super) fn restart(&self, feed: &Feed) {
+        self.cache.restart(feed.affected());
     }
 
     /// The feed of a profile.
@@ -313,7 +328,7 @@ impl Notices {
         for feed in self.feeds_of(profile) {
             feed.count(Source::Webhook, events.len(), events.len(), None, lag(events, now));
         }
-        self.apply(profile, Source::Webhook, events.iter(), None);
+        self.apply(profile, Source::Webhook, events.iter(), None, None);
         self.tell_fleet(profile, events);
     }
 
@@ -330,7 +345,7 @@ impl Notices {
         let id = Some(request_id);
         feed.count(Source::EventLog, received, events.len(), id, lag(events, date));
         if !events.is_empty() {
-            self.apply(Some(&feed.profile), Source::EventLog, events.iter(), id);
+            self.apply(Some(&feed.profile), Source::EventLog, events.iter(), id, None);
             self.tell_fleet(Some(&feed.profile), events);
         }
     }
@@ -341,12 +356,13 @@ impl Notices {
         source: Source,
         events: impl Iterator<Item = &'a Event> + Clone,
         request_id: Option<RequestId>,
+        heard_at: Option<Position>,
     ) {
         let changes = Changes::of(events.clone());
-        self.drop_now(profile, &changes);
+        self.drop_now(profile, &changes, heard_at);
         if changes.is_unclear {
             for feed in self.feeds_of(profile) {
-                feed.drop_all(&self.cache, source);
+                feed.drop_all(&self.cache, source, heard_at);
             }
         }
         let at = Timestamp::now();
@@ -368,10 +384,15 @@ impl Notices {
         }
     }
 
-    fn drop_now(&self, profile: Option<&ProfileName>, changes: &Changes) {
+    fn drop_now(
+        &self,
+        profile: Option<&ProfileName>,
+        changes: &Changes,
+        heard_at: Option<Position>,
+    ) {
         let feeds = self.feeds_of(profile);
         let affected = feeds.iter().map(|feed| feed.affected());
-        changes.drop_from(&self.cache, &self.relations, affected);
+        changes.drop_from(&self.cache, &self.relations, affected, heard_at);
     }
 
     /// Has changes dropped again. More than there is memory for are as unclear as those that do not say what
@@ -401,12 +422,12 @@ impl Notices {
             let Again { profile, source, changes, .. } = again;
             settling.size = settling.size.saturating_sub(changes.size());
             drop(settling);
-            self.drop_now(profile.as_ref(), &changes);
+            self.drop_now(profile.as_ref(), &changes, None);
             if changes.is_unclear && source != Source::Webhook {
                 // What was fetched since may be from the slow copy. It lives for `ttl`.
                 let feeds = self.feeds_of(profile.as_ref());
                 for feed in feeds {
-                    feed.coherence.restart();
+                    self.cache.restart(feed.affected());
                 }
             }
         }
@@ -532,13 +553,13 @@ impl Feed {
 
     /// Drops everything, once a minute at most. In between, an event of the log makes everything from before
     /// it as old as `ttl` allows, and no more.
-    fn drop_all(&self, cache: &Cache, source: Source) {
+    fn drop_all(&self, cache: &Cache, source: Source, heard_at: Option<Position>) {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.all_dropped.is_none_or(|last| now.duration_since(last) >= ALL_EVERY) {
             state.all_dropped = Some(now);
             drop(state);
-            cache.drop_noticed(self.affected(), Noticed::Everything);
+            cache.drop_noticed(self.affected(), Noticed::Everything, heard_at);
             tracing::warn!(
                 profile = %self.profile,
                 source = source.label(),
@@ -547,7 +568,7 @@ impl Feed {
         }
         // A member may have it from a log or from a webhook.
         if source != Source::Webhook {
-            self.coherence.restart();
+            cache.restart(self.affected());
         }
     }
 

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     domain::Span,
     fleet::{
-        self, Member, Role, StoreSettings,
+        self, Key, KeyRing, KeySource, Member, Role, StoreSettings,
         testing::{FakeStore, Way},
     },
 };
@@ -175,10 +175,12 @@ fn member(number: usize, is_hub: bool, key: &Path) -> Arc<Member> {
         name: "model".to_owned(),
         role: if is_hub { Role::Hub } else { Role::Member },
         instance: Some(format!("gateway-{number}")),
-        key_file: key.to_owned(),
+        key: KeySource::default(),
         store: StoreSettings { reconnect: Span::from_secs(1), ..StoreSettings::default() },
     };
-    Member::open(settings).unwrap()
+    let ring = KeyRing::new();
+    ring.put(Key::of_file(&fs::read(key).unwrap()).unwrap());
+    Member::open(settings, ring).unwrap()
 }
 
 /// The log, whose readings take as long as the last step says.

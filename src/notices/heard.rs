@@ -3,7 +3,7 @@
 //! What another member tells drops what a write through this one, or an event that came to it, would have dropped.
 //! While this member does not hear everything, nothing is proved, but for a hub that reads the log itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::ProfileName,
-    fleet::{Change, Hearing, Member, Noted, Tick, Written},
+    fleet::{Change, Hearing, Horizon, Member, Noted, Position, Tick, Written},
     proxy::cache::Noticed,
 };
 
@@ -121,7 +121,7 @@ impl Notices {
         let link = feed.chain.lock().hear(tick, began, *self.settings().settle);
         match link {
             Link::TooEarly => return,
-            Link::Begun => feed.coherence.restart(),
+            Link::Begun => self.restart(&feed),
             Link::Continued => {}
         }
         self.prove_heard(&feed, until);
@@ -145,7 +145,7 @@ impl Notices {
         self.settings().interval.saturating_mul(PROVED_FOR)
     }
 
-    fn drop_written(&self, written: &Written) {
+    fn drop_written(&self, at: Position, written: &Written) {
         let Written { path, collection, whole, .. } = written;
         let here = match self.feed(&written.profile) {
             None => Here::Absent,
@@ -153,11 +153,11 @@ impl Notices {
             Some(_) => Here::Table,
         };
         for owner in owners(written, here) {
-            self.cache().drop_written(owner, path, collection.as_deref(), *whole);
+            self.cache().drop_written(owner, path, collection.as_deref(), *whole, Some(at));
         }
     }
 
-    fn take_heard(&self, profile: Option<&ProfileName>, events: &[Event]) {
+    fn take_heard(&self, at: Position, profile: Option<&ProfileName>, events: &[Event]) {
         let mut told = self.told();
         for event in events {
             told.is_new(profile, event);
@@ -167,7 +167,7 @@ impl Notices {
         for feed in self.feeds_of(profile) {
             feed.count(Source::Fleet, events.len(), events.len(), None, lag(events, now));
         }
-        self.apply(profile, Source::Fleet, events.iter(), None);
+        self.apply(profile, Source::Fleet, events.iter(), None, Some(at));
     }
 }
 
@@ -193,35 +193,35 @@ fn owners(written: &Written, here: Here) -> Vec<Option<&ProfileName>> {
 }
 
 impl Hearing for Notices {
-    fn hear(&self, changes: Vec<Change>) {
+    fn hear(&self, at: Position, changes: Vec<Change>) {
         let mut events: BTreeMap<Option<ProfileName>, Vec<Event>> = BTreeMap::new();
         let mut ticks = Vec::new();
         for change in changes {
             match change {
-                Change::Written(written) => self.drop_written(&written),
+                Change::Written(written) => self.drop_written(at, &written),
                 Change::Event(Noted { profile, id, of_type, object, created_at }) => {
                     let event = Event { id, of_type, object, created_at };
                     events.entry(profile).or_default().push(event);
                 }
                 Change::Purge { operation, pk, profile } => {
-                    let purged =
-                        self.cache().purge(operation.as_deref(), pk.as_deref(), profile.as_ref());
+                    let (operation, pk) = (operation.as_deref(), pk.as_deref());
+                    let purged = self.cache().purge(operation, pk, profile.as_ref(), Some(at));
                     tracing::info!(purged, "cache emptied, as the fleet was told");
                 }
                 Change::Everything => {
                     for feed in self.feeds_of(None) {
-                        self.cache().drop_noticed(feed.affected(), Noticed::Everything);
+                        self.cache().drop_noticed(feed.affected(), Noticed::Everything, Some(at));
                         feed.chain.lock().settle_anew();
-                        feed.coherence.restart();
+                        self.restart(&feed);
                     }
                 }
                 Change::Tick(tick) => ticks.push(tick),
-                // A pause is the profiles'.
-                Change::Pause(_) | Change::Hello | Change::Unknown => {}
+                // These are the profiles'.
+                Change::Pause(_) | Change::CacheKey { .. } | Change::Hello | Change::Unknown => {}
             }
         }
         for (profile, events) in events {
-            self.take_heard(profile.as_ref(), &events);
+            self.take_heard(at, profile.as_ref(), &events);
         }
         // They say that these events were told.
         for tick in &ticks {
@@ -240,8 +240,12 @@ impl Hearing for Notices {
         self.told().clear();
         for feed in self.feeds_of(None) {
             feed.chain.lock().miss();
-            feed.coherence.restart();
+            self.restart(&feed);
         }
+    }
+
+    fn horizon(&self) -> Option<Arc<Horizon>> {
+        self.cache().horizon().cloned()
     }
 }
 

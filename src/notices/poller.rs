@@ -97,7 +97,7 @@ impl<L: EventLog> Poller<L> {
             Err(Setback::Lost) => self.feed.chain.lock().lose(),
             Err(Setback::Stopped(why)) => {
                 self.feed.chain.lock().lose();
-                self.feed.coherence.restart();
+                self.notices.restart(&self.feed);
                 self.feed.stopped(why);
                 self.notices.leave_to_others(&self.feed, STOPPED_FOR);
                 return STOPPED_FOR;
@@ -114,7 +114,7 @@ impl<L: EventLog> Poller<L> {
         let window = cursor.begin(began, Timestamp::now());
         if !window.continues {
             // Before the request: what is fetched from here on is part of the chain.
-            self.feed.coherence.restart();
+            self.notices.restart(&self.feed);
         }
         let mut date = None;
         for number in 1..=MOST_PAGES {

@@ -366,6 +366,11 @@ pub enum PrivateFileError {
 }
 
 impl PrivateFileError {
+    /// Whether there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The remedy, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -70,6 +70,10 @@ metrics! {
     "cache_stored_total" counter [] "Answers that were stored";
     "cache_purged_total" counter [] "Answers that were purged";
     "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
+    "cache_shared_total" counter ["result"] "Looks for responses of other members of the fleet: `hit`, `waited` (for another member's fetch, and found), `miss`, `outdated` (what it is about has changed since), `unreadable` (its key is not here, or it was altered), `not_shared` (another member has found that it cannot be), `away` (the store did not answer in time); absent without `[cache.shared]`, as are the next three";
+    "cache_shared_seconds" histogram [] "How long such looks took";
+    "cache_shared_stored_total" counter [] "Responses that were handed to the store for the other members";
+    "cache_shared_dropped_total" counter [] "Responses that were not, because too many waited for the store";
     "notices_received_total" counter ["profile", "source"] "Events of changes in Pigello that came, from the `event_log`, from each `webhook`, and from the `fleet`";
     "notices_applied_total" counter ["profile", "source"] "Those of them that were new, and dropped what has changed from memory";
     "notices_unreadable_total" counter ["reason"] "Webhooks in which no event could be read";

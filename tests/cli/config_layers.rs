@@ -340,6 +340,11 @@ fn show_tells_where_each_value_came_from() {
     max_bytes = "64MiB"  # default
     max_entry_bytes = "1MiB"  # default
 
+    [cache.shared]
+    enabled = false  # default
+    max_entry_bytes = "256KiB"  # default
+    fill_wait = "300ms"  # default
+
     [[cache.rules]]
     operations = ["subtenant.get"]  # default
     paths = []  # default
@@ -348,6 +353,7 @@ fn show_tells_where_each_value_came_from() {
     stale_while_revalidate = "0s"  # default
     stale_if_error = "10m"  # default
     negative_ttl = "0s"  # default
+    shared = false  # default
 
     [notices]
     event_log = "off"  # default

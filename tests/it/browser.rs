@@ -105,6 +105,7 @@ fn invented(
             _ => None,
         },
         source_request_id: None,
+        source_chain: None,
         upstream_status: (!is_cached && !fails).then_some(StatusCode::OK),
         upstream_tls: None,
         attempts: u32::from(!is_cached),

@@ -17,7 +17,7 @@ const KEY: &str = "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=";
 fn fleet(store: &Store, keys: &str) -> String {
     let key = store.secret("key", KEY);
     format!(
-        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\nreconnect = \"500ms\"\n{keys}\n",
+        "[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n[fleet.store]\nreconnect = \"500ms\"\n{keys}\n",
         key.display()
     )
 }
@@ -247,23 +247,19 @@ async fn another_fleet_needs_a_restart_and_any_other_reload_keeps_the_connection
 }
 
 /// What a check finds.
-async fn look(store: &Store, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
+async fn look(used_for: fleet::Use, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
     let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
-    let (name, key_file) = ("test".to_owned(), store.secret("key", KEY));
-    fleet::look(&fleet::Settings {
-        name,
-        key_file,
-        store: settings,
-        role: fleet::Role::Hub,
-        instance: None,
-    })
-    .await
+    let (name, key) = ("test".to_owned(), fleet::KeySource::default());
+    let (role, instance) = (fleet::Role::Hub, None);
+    let settings = fleet::Settings { name, key, store: settings, role, instance };
+    fleet::look(&settings, used_for).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_version_rights_policy_and_clock() {
     let Some(store) = Store::valkey(&["--maxmemory-policy", "allkeys-lru"]) else { return };
-    let findings = look(&store, &format!("address = \"{}\"", store.address())).await.unwrap();
+    let findings =
+        look(fleet::Use::Notices, &format!("address = \"{}\"", store.address())).await.unwrap();
     assert!(findings.server.is_new_enough() && findings.forbidden.is_empty(), "{findings:?}");
     assert_eq!(findings.policy.as_deref(), Some("allkeys-lru"));
     assert!(findings.ahead.unwrap().abs() <= 1);
@@ -276,8 +272,8 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         store.address(),
         file.display()
     );
-    let findings = look(&store, &keys).await.unwrap();
-    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE";
+    let findings = look(fleet::Use::Entries, &keys).await.unwrap();
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE PTTL";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
 }

@@ -103,7 +103,7 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
 /// The tables of a member.
 pub(crate) fn member(store: &Store, key_file: &Path) -> String {
     format!(
-        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\naddress = \"{}\"\nreconnect = \"300ms\"\n\
+        "[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n[fleet.store]\naddress = \"{}\"\nreconnect = \"300ms\"\n\
          [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\n",
         key_file.display(),
         store.address()

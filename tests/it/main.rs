@@ -32,6 +32,7 @@ mod fleet;
 mod fleet_bus;
 mod fleet_feed;
 mod fleet_members;
+mod fleet_shared;
 mod foresight;
 mod forward_proxy;
 mod full_disk;

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,7 +12,8 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use pigello_gateway::fleet::{
-    Change, Hearing, Member, Pause, Record, Role, Settings, StoreSettings, Written,
+    Change, Hearing, Key, KeyRing, KeySource, Member, Pause, Position, Record, Role, Settings,
+    StoreSettings, Written,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ pub struct Crowd {
 struct Ear(Mutex<HashMap<Box<str>, Instant>>);
 
 impl Hearing for Ear {
-    fn hear(&self, changes: Vec<Change>) {
+    fn hear(&self, _: Position, changes: Vec<Change>) {
         let now = Instant::now();
         for change in changes {
             let (Change::Written(Written { path: what, .. })
@@ -60,11 +62,13 @@ impl Crowd {
             let settings = Settings {
                 name: fleet.to_owned(),
                 role: Role::Member,
-                instance: None,
-                key_file: key_file.to_owned(),
+                instance: Some(format!("member-{number}")),
+                key: KeySource::default(),
                 store,
             };
-            let (member, ear) = (Member::open(settings).unwrap(), Arc::<Ear>::default());
+            let ring = KeyRing::new();
+            ring.put(Key::of_file(&fs::read(key_file).unwrap()).unwrap());
+            let (member, ear) = (Member::open(settings, ring).unwrap(), Arc::<Ear>::default());
             member.hear_for(Arc::clone(&ear));
             member.describe_by(Arc::new(move || record(number)));
             running.spawn(Arc::clone(&member).run(ending.clone()));

@@ -42,7 +42,7 @@ impl World {
              [credentials.p]\nsource = \"directory\"\npath = \"credentials\"\n\
              [[listeners]]\nname = \"main\"\naddress = \"127.0.0.1:0\"\nprofile = \"p\"\n\
              [fleet]\nname = \"{FLEET}\"\nrole = \"{role}\"\ninstance = \"gateway-{number:02}\"\n\
-             key_file = \"fleet-key\"\n\
+             key = {{ source = \"file\", path = \"fleet-key\" }}\n\
              [fleet.store]\naddress = \"127.0.0.1:{port}\"\ntls = false\nreconnect = \"5s\"\n{tables}",
             self.mock.origin(),
         );

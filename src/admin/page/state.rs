@@ -142,6 +142,11 @@ pub(super) fn cache(data: &PageData<'_>) -> Markup {
             }))
             (item("Stored", html! { (thousands(stats.stored)) " since the start" }))
             (item("Dropped by writes", html! { (thousands(stats.invalidations)) " times" }))
+            @if let Some(shared) = &stats.shared {
+                (item("From other gateways", html! {
+                    (thousands(shared.found())) " of " (thousands(shared.looks())) " looks"
+                }))
+            }
         }
         @if let Some(token) = data.token {
             form method="post" action="/page/purge" {

@@ -31,7 +31,7 @@ use crate::{
 pub const SCHEMA: u32 = 1;
 
 /// The fields of a call in their order, for those who show all of them.
-pub const CALL_FIELDS: [&str; 44] = [
+pub const CALL_FIELDS: [&str; 45] = [
     "kind",
     "schema",
     "seq",
@@ -58,6 +58,7 @@ pub const CALL_FIELDS: [&str; 44] = [
     "outcome",
     "cache",
     "source_request_id",
+    "source_chain",
     "upstream_status",
     "tls_version",
     "tls_certificate",
@@ -208,11 +209,14 @@ impl Encoder {
                 .word_or_null(
                     key!("source_request_id"),
                     record.source_request_id.map(|id| id.encode(&mut source) as &str),
-                )
-                .number_or_null(
-                    key!("upstream_status"),
-                    record.upstream_status.map(|s| s.as_u16()),
                 );
+            if let Some(chain) = &record.source_chain {
+                line.text(key!("source_chain"), chain);
+            }
+            line.number_or_null(
+                key!("upstream_status"),
+                record.upstream_status.map(|s| s.as_u16()),
+            );
             match record.upstream_tls.as_deref() {
                 Some(tls) => line
                     .word(key!("tls_version"), tls.version)

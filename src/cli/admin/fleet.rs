@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     AdminTarget,
     purge::What,
+    rotate_cache_key::{RotateCacheKeyArgs, rotate_cache_key},
     wait::{FleetWaitArgs, wait},
 };
 use crate::{cli::Failure, domain::visible, fleet::Members};
@@ -37,6 +38,8 @@ enum FleetCommand {
     Wait(FleetWaitArgs),
     /// Drop cached responses of all members
     Purge(FleetPurgeArgs),
+    /// Make a new version of the key of a profile's responses in the shared cache
+    RotateCacheKey(RotateCacheKeyArgs),
 }
 
 /// Shows the connection of a running gateway to the fleet's store, what is told and heard over it, and the members.
@@ -67,6 +70,7 @@ pub async fn fleet(args: &FleetArgs, out: &mut impl Write) -> Result<(), Failure
         FleetCommand::Status(args) => status(args, out).await,
         FleetCommand::Wait(args) => wait(args, out).await,
         FleetCommand::Purge(args) => purge(args, out).await,
+        FleetCommand::RotateCacheKey(args) => rotate_cache_key(args, out).await,
     }
 }
 

@@ -7,6 +7,7 @@ mod page;
 mod purge;
 mod refresh;
 mod reload;
+mod rotate_cache_key;
 mod status;
 mod wait;
 

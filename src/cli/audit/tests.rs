@@ -44,6 +44,7 @@ fn record(minute: i64, status: u16, operation: Option<&str>, target: &str) -> Re
         outcome: if status < 400 { Outcome::Forwarded } else { Outcome::Refused },
         cache: (status < 400).then_some(CacheResult::Miss),
         source_request_id: None,
+        source_chain: None,
         upstream_status: None,
         upstream_tls: None,
         attempts: 1,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::{Failure, admin::AdminTarget},
-    domain::Span,
+    domain::{Span, visible},
 };
 
 #[derive(Deserialize)]
@@ -25,6 +25,7 @@ struct Stored {
     has_query: bool,
     status: u16,
     request_id: String,
+    source_chain: Option<String>,
     #[serde(rename = "stored_seconds")]
     age: u64,
     state: String,
@@ -69,9 +70,13 @@ fn print(Life { stored, dropped }: &Life, out: &mut impl Write) -> io::Result<()
             "coherent" | "fresh" => format!(" for {} more", span(stored.left_seconds)),
             _ => String::new(),
         };
+        let elsewhere = match &stored.source_chain {
+            Some(chain) => format!(" of another gateway (chain {})", visible(chain)),
+            None => String::new(),
+        };
         writeln!(
             out,
-            "stored   {} ago by the call {} ({}, profile {}{query}): {}{left}",
+            "stored   {} ago by the call {}{elsewhere} ({}, profile {}{query}): {}{left}",
             span(stored.age),
             stored.request_id,
             stored.status,

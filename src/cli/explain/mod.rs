@@ -212,8 +212,10 @@ fn cacheable(settings: &Settings, eligible: &Result<Rule, Bypass>) -> (bool, Str
             let longer = settings.coherent_ttl(rule).map_or_else(String::new, |coherent_ttl| {
                 format!(", or for {coherent_ttl} while no notice is missed")
             });
+            let is_shared = settings.cache.shared.enabled && rule.shared;
+            let shared = if is_shared { "; shared with the fleet" } else { "" };
             let text = format!(
-                "[[cache.rules]] number {number}, fresh for {ttl} unless the answer says otherwise{longer}"
+                "[[cache.rules]] number {number}, fresh for {ttl} unless the answer says otherwise{longer}{shared}"
             );
             (true, text)
         }

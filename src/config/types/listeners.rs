@@ -16,6 +16,7 @@ use crate::{
     domain::{
         Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Span, Text,
     },
+    fleet::KeySource,
     outbound::{ForwardProxySettings, RevocationPolicy, RevocationSettings},
     proxy::{client::HttpVersions, server::TlsFiles},
 };
@@ -201,6 +202,9 @@ pub struct Profile {
     /// Allows an `http://` upstream on a loopback address: the secret is not encrypted.
     #[serde(default)]
     pub insecure_http: bool,
+    /// The key of its responses in the shared cache (`[cache.shared]`). Members of the fleet that may have the credentials
+    /// may have it, and nobody else. In a template, `{profile}` stands in `path`.
+    pub cache_key: Option<KeySource>,
     /// Of a template: how long a member stays loaded without calls. Default: `1h`.
     pub unload_after: Option<Span>,
     /// Of a template: how many members are loaded at most. Beyond it, the one that was used least lately is

@@ -1,5 +1,7 @@
 //! Checks `[cache]`: a rule is only for responses that may be stored.
 
+use std::time::Duration;
+
 use super::checker::Checker;
 use crate::{
     config::key::KeyPath,
@@ -29,10 +31,66 @@ impl Checker<'_> {
                 "make it smaller",
             );
         }
+        self.shared_cache(&table.key("shared"));
         for (at, rule) in cache.rules.iter().enumerate() {
             self.cache_rule(&table.key("rules").index(at), rule, catalog);
         }
         Settings { max_entry_bytes: cache.max_entry_bytes.min(cache.max_bytes), ..cache.clone() }
+    }
+
+    fn shared_cache(&mut self, table: &KeyPath) {
+        let (cache, config) = (&self.config.cache, self.config);
+        let shared = cache.rules.iter().position(|rule| rule.shared);
+        if !cache.shared.enabled {
+            if let Some(at) = shared {
+                let key = KeyPath::root().key("cache").key("rules").index(at).key("shared");
+                self.warning(
+                    &key,
+                    "has no effect, because nothing is shared",
+                    "write `enabled = true` in [cache.shared], or remove it",
+                );
+            }
+            return;
+        }
+        let enabled = table.key("enabled");
+        if config.fleet.is_none() {
+            self.problem(
+                &enabled,
+                "members of a fleet share responses over its store, and there is no [fleet]",
+                "add [fleet] and [fleet.store], or remove it",
+            );
+        }
+        if shared.is_none() {
+            self.warning(
+                &enabled,
+                "no rule has `shared = true`, so nothing is shared",
+                "write it into a [[cache.rules]]",
+            );
+        }
+        let keyless = config.profiles.iter().filter(|(_, profile)| profile.cache_key.is_none());
+        let keyless: Vec<_> = keyless.map(|(name, _)| name.clone()).collect();
+        if keyless.len() == config.profiles.len() {
+            self.problem(
+                &enabled,
+                "no profile has a `cache_key`, so nothing can be shared",
+                "add `cache_key = { source = \"vault\", path = \"pigello/production-cache\" }` to a profile",
+            );
+            return;
+        }
+        for name in keyless {
+            self.warning(
+                &KeyPath::root().key("profiles").key(name.as_str()),
+                "has no `cache_key`, so its responses are not shared",
+                "add one if they should be",
+            );
+        }
+        if *cache.shared.fill_wait > LONGEST_FILL_WAIT {
+            self.problem(
+                &table.key("fill_wait"),
+                "is more than two seconds, after which nobody knows that another member fetches",
+                "write \"300ms\", or as long as most answers of Pigello take",
+            );
+        }
     }
 
     fn cache_rule(&mut self, key: &KeyPath, rule: &Rule, catalog: &Catalog) {
@@ -91,3 +149,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// The time of a lease.
+const LONGEST_FILL_WAIT: Duration = Duration::from_secs(2);

@@ -17,13 +17,16 @@ use crate::{
 };
 
 impl Checker<'_> {
-    pub(super) fn credentials(&mut self) -> BTreeMap<CredentialsName, Settings> {
-        let auth = self.vault();
+    /// `auth` is the login to the vault.
+    pub(super) fn credentials(
+        &mut self,
+        auth: Option<&VaultAuth>,
+    ) -> BTreeMap<CredentialsName, Settings> {
         let entries = self.config.credentials.iter();
         entries
             .filter_map(|(name, set)| {
                 let key = KeyPath::root().key("credentials").key(name.as_str());
-                Some((name.clone(), self.credential_set(&key, name, set, auth.as_ref())?))
+                Some((name.clone(), self.credential_set(&key, name, set, auth)?))
             })
             .collect()
     }

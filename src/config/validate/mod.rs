@@ -9,6 +9,7 @@ mod callers;
 mod checker;
 mod credentials;
 mod fleet;
+mod keys;
 mod limits;
 mod listeners;
 mod notices;
@@ -45,7 +46,8 @@ pub(super) fn check(
     checker.breaker();
     checker.telemetry();
     checker.unused_proxy_variables();
-    let credentials = checker.credentials();
+    let login = checker.vault();
+    let credentials = checker.credentials(login.as_ref());
     checker.templates(&credentials);
     Some(Settings {
         revision: Revision::of(config),
@@ -62,6 +64,8 @@ pub(super) fn check(
         cache: checker.cache(&catalog),
         notices: checker.notices(),
         fleet: checker.fleet(),
+        fleet_key: checker.fleet_key(login.as_ref()),
+        cache_keys: checker.cache_keys(login.as_ref()),
         audit: checker.audit(),
         timeouts: config.timeouts,
         limits: config.limits,

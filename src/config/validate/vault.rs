@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::checker::Checker;
+use super::{checker::Checker, keys::asks_vault};
 use crate::{
     config::{
         key::KeyPath,
         problem::listed,
-        types::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod},
+        types::{Credentials, Vault, VaultLogin, VaultMethod},
     },
     credentials::{
         ClientCertificate, KvVersion, TokenSource, UnusedVariable, VaultAuth, VaultServer,
@@ -22,7 +22,7 @@ impl Checker<'_> {
         self.unused_variables();
         let vault = config.vault.as_ref()?;
         let table = KeyPath::root().key("vault");
-        if !config.credentials.values().any(|set| set.source == Some(SourceKind::Vault)) {
+        if !asks_vault(config) {
             self.warning(
                 &table,
                 "no credentials have `source = \"vault\"`, so the vault is never asked",
@@ -69,14 +69,29 @@ impl Checker<'_> {
         auth: Option<&VaultAuth>,
     ) -> Option<VaultSettings> {
         let path = self.needed(key, "path", "vault", set.path.as_ref())?;
+        self.secret_path(key, path);
+        Some(VaultSettings {
+            server: self.vault_server(auth),
+            mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
+            path: path.trim_matches('/').to_owned(),
+            kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },
+        })
+    }
+
+    /// Checks the path of a secret.
+    pub(super) fn secret_path(&mut self, key: &KeyPath, path: &str) {
         if path.trim_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
             let hint = "like `pigello/production`; the vault's address stands in [vault]";
             self.problem(&key.key("path"), "is not a path of a secret below its mount", hint);
         }
+    }
+
+    /// How to reach the vault, and how to log in.
+    pub(super) fn vault_server(&self, auth: Option<&VaultAuth>) -> Arc<VaultServer> {
         let vault = self.config.vault.clone().unwrap_or_default();
         let (proxy, revocation) = (vault.forward_proxy(), vault.revocation());
         let certificate = vault.certificate.zip(vault.private_key);
-        let server = VaultServer {
+        Arc::new(VaultServer {
             address: vault.address,
             ca_file: vault.ca_file,
             proxy,
@@ -86,19 +101,12 @@ impl Checker<'_> {
             namespace: vault.namespace,
             login_namespace: vault.auth.and_then(|auth| auth.namespace),
             auth: auth.cloned(),
-        };
-        Some(VaultSettings {
-            server: Arc::new(server),
-            mount: set.mount.as_ref()?.trim_matches('/').to_owned(),
-            path: path.trim_matches('/').to_owned(),
-            kv_version: if set.kv_version? == 1 { KvVersion::V1 } else { KvVersion::V2 },
         })
     }
 
     /// Variables that people set for the vault's own tools, in the belief that they count here.
     fn unused_variables(&mut self) {
-        let mut sets = self.config.credentials.values();
-        if !sets.any(|set| set.source == Some(SourceKind::Vault)) {
+        if !asks_vault(self.config) {
             return;
         }
         for UnusedVariable { name, instead } in unused_vault_variables() {

@@ -4,6 +4,7 @@ mod blocking;
 mod directory;
 mod environment;
 mod kept;
+mod keys;
 mod member_place;
 mod members;
 mod reason;
@@ -32,6 +33,7 @@ pub use self::{
     directory::{DirectoryError, expanded},
     environment::EnvironmentError,
     kept::KeptError,
+    keys::{KeyPlace, KeyReadError, KeySettings, keep_key, read_key, read_key_file, rotate_key},
     members::members,
     shared::{SourceHold, Sources},
     vault::VaultError,

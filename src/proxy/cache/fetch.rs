@@ -4,7 +4,7 @@
 //! streams to the caller while it is stored. A body that is too large goes to the caller alone, and an
 //! incomplete one is not stored.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Response, StatusCode};
 use tokio::{sync::oneshot, time::Instant};
@@ -18,14 +18,15 @@ use super::{
         directives::RequestDirectives,
         fields::RequestFieldSet,
         freshness::ResponseTimes,
-        reuse::UPSTREAM_ERROR,
+        reuse::{Reuse, UPSTREAM_ERROR},
         storable::{self, CachePolicy},
         validation::updated_fields,
         vary::{Variant, VaryFields},
     },
     record,
     settings::Rule,
-    status::{CACHE_STATUS, ForwardReason, ForwardedStatus, stale_hit},
+    shared::{Fill, Look, is_first_hand},
+    status::{CACHE_STATUS, ForwardReason, ForwardedStatus, shared_hit, stale_hit},
     storage::{
         key::CacheKey,
         response::{Provenance, StoredResponse},
@@ -34,7 +35,6 @@ use super::{
 use crate::{
     audit::CacheResult,
     body::Body,
-    domain::RequestId,
     error::{Error, Fault, Kind},
     proxy::{
         call::{Fetch, Head, SharedService},
@@ -54,6 +54,8 @@ pub(super) struct FetchJob {
     pub(super) leader: Option<FlightLeader<FlightKey, FetchOutcome>>,
     /// The stored response that needs validation.
     pub(super) previous: Option<Arc<StoredResponse>>,
+    /// Has the response stored for other members of the fleet.
+    pub(super) fill: Option<Fill>,
     pub(super) reason: ForwardReason,
     pub(super) request: ClientRequest,
 }
@@ -66,11 +68,14 @@ pub(super) struct ClientRequest {
 }
 
 impl ClientRequest {
-    pub(super) fn note(&self, result: CacheResult, source: Option<RequestId>) {
-        self.head.context.note(|facts| {
-            facts.cache = Some(result);
-            facts.source_request_id = source;
-        });
+    /// Notes that the upstream answers.
+    pub(super) fn note_miss(&self) {
+        self.head.context.note(|facts| facts.cache = Some(CacheResult::Miss));
+    }
+
+    /// Notes that what another call has fetched answers.
+    pub(super) fn note(&self, result: CacheResult, source: &Provenance) {
+        self.head.context.note(|facts| source.note(result, facts));
     }
 
     /// Answers with a stored response.
@@ -87,7 +92,7 @@ impl ClientRequest {
     pub(super) fn stale_answer(&self, stored: &StoredResponse, now: Instant) -> Response<Body> {
         // Nobody gets the answer of a call of the gateway's own.
         if !self.head.context.is_own() {
-            self.note(CacheResult::Stale, Some(stored.provenance.request_id));
+            self.note(CacheResult::Stale, &stored.provenance);
         }
         let status = stale_hit(stored.policy.freshness.stale_for(now), UPSTREAM_ERROR);
         stored.answer((&self.head.headers, self.fields), false, status, now)
@@ -127,11 +132,15 @@ impl FetchJob {
         answer
     }
 
-    /// Sends the request, as a conditional one if there is a stored response to validate.
+    /// Answers with a response of another member of the fleet, or sends the request: as a conditional one if there is a
+    /// stored response to validate.
     async fn run<S>(mut self, service: SharedService<S>, body: Body, reply: Reply)
     where
         S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
+        if let Some(stored) = self.of_other_members().await {
+            return self.shared(stored, reply);
+        }
         let mut head = Arc::clone(&self.request.head);
         let validated = self.previous.clone().filter(|previous| previous.validators.can_validate());
         let unconditional = Arc::clone(&head);
@@ -173,14 +182,56 @@ impl FetchJob {
         }
     }
 
+    /// What another member of the fleet has fetched, if that can be used. Only a call that fetches for all others asks.
+    async fn of_other_members(&mut self) -> Option<Arc<StoredResponse>> {
+        if self.leader.is_none() || self.reason == ForwardReason::Request {
+            return None;
+        }
+        let cache = self.cache.clone();
+        let shared = cache.shared()?;
+        let part = shared.part(self)?;
+        let stored = match shared.look(part, self).await {
+            Look::Found(stored) => Arc::new(*stored),
+            Look::Fetch(fill) => {
+                self.fill = fill;
+                return None;
+            }
+        };
+        let now = Instant::now();
+        let validity = stored.provenance.mark.validity(now);
+        let reuse = stored.reuse(&self.request.directives, validity, now);
+        matches!(reuse, Reuse::Fresh(_) | Reuse::Coherent(_)).then_some(stored)
+    }
+
+    /// Stores the response of another member, and answers with it.
+    fn shared(mut self, stored: Arc<StoredResponse>, reply: Reply) {
+        let now = Instant::now();
+        self.request.note(CacheResult::Shared, &stored.provenance);
+        let is_stored = self.has_credentials_in_use()
+            && self.cache.store().put(self.key.clone(), &stored, self.purges);
+        let forwarded = ForwardedStatus { stored: is_stored, ..ForwardedStatus::new(self.reason) };
+        let validity = stored.provenance.mark.validity(now);
+        let left = match stored.reuse(&self.request.directives, validity, now) {
+            Reuse::Fresh(left) | Reuse::Coherent(left) => left,
+            _ => Duration::ZERO,
+        };
+        let headers = (&self.request.head.headers, self.request.fields);
+        let answer = stored.answer(headers, false, shared_hit(left, &forwarded), now);
+        self.finish(FetchOutcome::Stored(stored));
+        drop(reply.send(Ok(answer)));
+    }
+
     /// Stores a new response if it may be stored, and answers with it.
-    async fn received(self, mut response: Response<Body>, times: ResponseTimes, reply: Reply) {
+    async fn received(mut self, mut response: Response<Body>, times: ResponseTimes, reply: Reply) {
         hop_by_hop::strip(response.headers_mut());
+        if !is_first_hand(response.headers()) {
+            self.mark_unshared();
+        }
         let (policy, variant) = match self.decide(&response, times) {
             Ok(decided) => decided,
             Err(detail) => return self.pass_on(response, detail, reply),
         };
-        self.request.note(CacheResult::Miss, None);
+        self.request.note_miss();
         let cache_status = ForwardedStatus {
             stored: true,
             ttl: policy.freshness.left(times.response),
@@ -232,7 +283,7 @@ impl FetchJob {
         if self.previous.is_some() && !is_server_error {
             self.cache.store().remove(&self.key.as_ref());
         }
-        self.request.note(CacheResult::Miss, None);
+        self.request.note_miss();
         let status = ForwardedStatus { detail: Some(detail), ..ForwardedStatus::new(self.reason) };
         response.headers_mut().append(CACHE_STATUS, status.value());
         self.not_shared(is_server_error);
@@ -257,7 +308,7 @@ impl FetchJob {
             ..ForwardedStatus::new(self.reason)
         };
         let stored = freshened.as_ref().unwrap_or(previous);
-        self.request.note(CacheResult::Revalidated, Some(stored.provenance.request_id));
+        self.request.note(CacheResult::Revalidated, &stored.provenance);
         let answer = self.request.answer(stored, status, now);
         if let Some(stored) = freshened {
             self.store(stored);
@@ -271,7 +322,7 @@ impl FetchJob {
     /// Freshens the stored response by the response to a HEAD, or removes it if they differ
     /// (RFC 9111 §4.3.5).
     pub(super) fn freshen(&mut self, asked: Instant, result: &mut CallResult) {
-        self.request.note(CacheResult::Miss, None);
+        self.request.note_miss();
         let Ok(response) = result else { return };
         let mut status = ForwardedStatus::new(self.reason);
         let is_ok = |status| status == StatusCode::OK;
@@ -308,8 +359,8 @@ impl FetchJob {
         let policy = storable::decide(status, &headers, &self.rule, times).ok()?;
         let vary = VaryFields::read(&headers)?;
         let variant = Variant::new(vary, &self.request.head.headers, &headers);
-        let request_id = previous.provenance.request_id;
-        let provenance = Provenance { request_id, ..self.provenance.clone() };
+        let Provenance { request_id, ref chain, .. } = previous.provenance;
+        let provenance = Provenance { request_id, chain: chain.clone(), ..self.provenance.clone() };
         let stored = StoredResponse::new(status, &headers, body, policy, variant, provenance);
         Some(Arc::new(stored))
     }
@@ -325,14 +376,17 @@ impl FetchJob {
 
     fn failed(mut self, error: Error, reply: Reply) {
         self.finish(FetchOutcome::Failed((&error).into()));
-        self.request.note(CacheResult::Miss, None);
+        self.request.note_miss();
         drop(reply.send(Err(error)));
     }
 
     /// Stores a response and hands it to the calls that wait.
     fn store(self, stored: Arc<StoredResponse>) {
         let outcome = if self.has_key_credentials() {
-            self.cache.store().put(self.key, &stored, self.purges);
+            let is_stored = self.cache.store().put(self.key, &stored, self.purges);
+            if let (Some(shared), Some(fill), true) = (self.cache.shared(), self.fill, is_stored) {
+                shared.keep(fill, &stored);
+            }
             FetchOutcome::Stored(stored)
         } else {
             FetchOutcome::NotShared
@@ -347,8 +401,16 @@ impl FetchJob {
     fn not_shared(mut self, has_failed: bool) {
         if !has_failed {
             self.cache.hit_for_miss().mark(&self.key);
+            self.mark_unshared();
         }
         self.finish(FetchOutcome::NotShared);
+    }
+
+    /// Tells other members of the fleet that they need not wait for this response.
+    fn mark_unshared(&mut self) {
+        if let (Some(shared), Some(fill)) = (self.cache.shared(), self.fill.take()) {
+            shared.mark(fill);
+        }
     }
 
     fn finish(&mut self, outcome: FetchOutcome) {
@@ -360,10 +422,13 @@ impl FetchJob {
     /// Whether the request was sent with the credentials in the key, and they are still in use. During
     /// a rotation a request may be sent with other credentials.
     fn has_key_credentials(&self) -> bool {
-        let generation = self.key.generation();
         let sent = self.request.head.context.sent_generation();
-        let in_use = self.request.head.profile.partition.generation();
-        sent == Some(generation) && in_use == Some(generation)
+        sent == Some(self.key.generation()) && self.has_credentials_in_use()
+    }
+
+    /// Whether the credentials in the key are in use.
+    fn has_credentials_in_use(&self) -> bool {
+        self.request.head.profile.partition.generation() == Some(self.key.generation())
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use prometheus_client::metrics::histogram::Histogram;
 use uuid::Uuid;
 
 use super::{
     coalesce::{HitForMiss, SingleFlight},
     outcome::FetchOutcome,
     settings::{self, Rule, Settings},
+    shared::SharedTier,
     storage::{
         epochs::{EpochScope, EpochStamp},
         key::CacheKey,
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{Operation, ProfileName},
-    fleet::Member,
+    fleet::{Horizon, Member, Position},
     proxy::profile::{Coherence, FeedNumber, Partition},
 };
 
@@ -37,6 +39,8 @@ struct CacheState {
     clock: Arc<dyn WallClock>,
     /// Whom to tell of what is dropped here.
     fleet: Option<Arc<Member>>,
+    /// What other members have fetched.
+    shared: Option<SharedTier>,
 }
 
 /// The profile that a notice is about.
@@ -82,50 +86,72 @@ impl WallClock for SystemClock {
 impl Cache {
     /// An empty cache.
     pub fn new(settings: Settings) -> Self {
-        Self::of_member(settings, None)
+        Self::of_member(settings, None, None)
     }
 
-    /// An empty cache that tells a fleet, if there is one, what is dropped from it.
-    pub fn of_member(settings: Settings, fleet: Option<Arc<Member>>) -> Self {
-        Self::assemble(settings, Arc::new(SystemClock), fleet)
+    /// An empty cache that tells a fleet, if there is one, what is dropped from it. `chain` names the trail on which the
+    /// calls of this member are.
+    pub fn of_member(
+        settings: Settings,
+        fleet: Option<Arc<Member>>,
+        chain: Option<Arc<str>>,
+    ) -> Self {
+        let is_shared = settings.enabled && settings.shared.enabled;
+        let shared = fleet.clone().filter(|_| is_shared);
+        let shared = shared.map(|fleet| SharedTier::new(fleet, &settings.shared, chain));
+        Self::assemble(settings, Arc::new(SystemClock), fleet, shared)
     }
 
     /// An empty cache with its own time of day. Ages always grow with tokio's clock.
     pub fn with_clock(settings: Settings, clock: Arc<dyn WallClock>) -> Self {
-        Self::assemble(settings, clock, None)
+        Self::assemble(settings, clock, None, None)
     }
 
     pub(super) fn assemble(
         settings: Settings,
         clock: Arc<dyn WallClock>,
         fleet: Option<Arc<Member>>,
+        shared: Option<SharedTier>,
     ) -> Self {
+        let horizon = shared.as_ref().map(|_| Horizon::new());
         Self(Arc::new(CacheState {
             rules: settings.rules.iter().cloned().map(Arc::new).collect(),
-            store: ResponseStore::new(settings.max_bytes.0),
+            store: ResponseStore::new(settings.max_bytes.0, horizon),
             in_flight: SingleFlight::default(),
             hit_for_miss: HitForMiss::new(),
             settings,
             clock,
             fleet,
+            shared,
         }))
     }
 
     /// Removes all responses. Returns their number.
     pub fn purge_all(&self) -> u64 {
+        self.outdate_everything(None);
         self.0.store.purge(|_, _| true)
+    }
+
+    /// Nothing that other members have stored by now is used any more.
+    fn outdate_everything(&self, at: Option<Position>) {
+        if let Some(horizon) = self.horizon() {
+            horizon.everything_changed(at);
+        }
     }
 
     /// Removes the responses of an operation, about an object, of a profile, or of what is all of these; without any,
     /// all responses. Returns their number.
     ///
-    /// A list may hold the object, so a purge by `pk` alone also removes all lists.
+    /// A list may hold the object, so a purge by `pk` alone also removes all lists. `at` is the position of the notice,
+    /// if the fleet was told; so it is for all of these.
     pub fn purge(
         &self,
         operation: Option<&str>,
         pk: Option<&str>,
         profile: Option<&ProfileName>,
+        at: Option<Position>,
     ) -> u64 {
+        self.outdate_everything(at);
         self.0.store.purge(|key, response| {
             let known = response.provenance.operation.as_deref();
             let is_named =
@@ -141,22 +167,56 @@ impl Cache {
 
     /// Drops the responses about an object, whatever their path and profile. One that is in flight now is not stored
     /// either.
-    pub fn drop_object(&self, id: Uuid) {
-        self.0.store.epochs.advance(None, EpochScope::Object(id));
+    pub fn drop_object(&self, id: Uuid, at: Option<Position>) {
+        self.0.store.epochs.advance(None, EpochScope::Object(id), at);
     }
 
     /// Drops what a notice of a profile is about. A response that is in flight now is not stored either.
-    pub fn drop_noticed(&self, affected: Affected<'_>, what: Noticed<'_>) {
+    pub fn drop_noticed(&self, affected: Affected<'_>, what: Noticed<'_>, at: Option<Position>) {
         let Affected { profile, owner, coherence } = affected;
         let epochs = &self.0.store.epochs;
         match what {
             Noticed::Lists(collection) => {
-                epochs.advance(Some(profile), EpochScope::Lists(collection));
+                epochs.advance(Some(profile), EpochScope::Lists(collection), at);
             }
-            Noticed::Objects(collection) => epochs.advance(owner, EpochScope::Objects(collection)),
-            Noticed::Rule(rule) => coherence.drop_rule(rule),
-            Noticed::Everything => coherence.drop_all(),
+            Noticed::Objects(collection) => {
+                epochs.advance(owner, EpochScope::Objects(collection), at);
+            }
+            Noticed::Rule(rule) => {
+                epochs.outdate(Some(profile), EpochScope::Rule(rule), at);
+                coherence.drop_rule(rule);
+            }
+            Noticed::Everything => {
+                epochs.outdate(Some(profile), EpochScope::Everything, at);
+                coherence.drop_all();
+            }
         }
+    }
+
+    /// Begins another chain of a profile's notices, of which nothing is proved yet. What was fetched before lives for
+    /// its `ttl`.
+    pub fn restart(&self, affected: Affected<'_>) {
+        self.0.store.epochs.outdate(Some(affected.profile), EpochScope::Unproved, None);
+        affected.coherence.restart();
+    }
+
+    /// The notices of a profile are taken from here on. What other members have stored before may have changed
+    /// unnoticed.
+    pub fn follow(&self, affected: Affected<'_>) {
+        let epochs = &self.0.store.epochs;
+        if epochs.horizon().is_some_and(|horizon| !horizon.is_new()) {
+            epochs.outdate(Some(affected.profile), EpochScope::Everything, None);
+        }
+        affected.coherence.follow();
+    }
+
+    /// What may be used of what other members have stored.
+    pub fn horizon(&self) -> Option<&Arc<Horizon>> {
+        self.0.store.epochs.horizon()
+    }
+
+    pub(super) fn shared(&self) -> Option<&SharedTier> {
+        self.0.shared.as_ref()
     }
 
     /// Drops what a write has changed, for every profile that shares the owner: a path, and the lists of a
@@ -167,11 +227,12 @@ impl Cache {
         path: &str,
         collection: Option<&str>,
         whole: bool,
+        at: Option<Position>,
     ) {
         let lists = collection.map(EpochScope::Lists);
         let objects = collection.filter(|_| whole).map(EpochScope::Objects);
         let scopes = [EpochScope::Path(path)].into_iter().chain(lists).chain(objects);
-        self.0.store.invalidate(owner, scopes);
+        self.0.store.invalidate(owner, scopes, at);
     }
 
     /// The fleet that is told what is dropped here.
@@ -205,7 +266,13 @@ impl Cache {
 
     /// The state of the cache.
     pub fn stats(&self) -> CacheStats {
-        self.0.store.stats(self.0.settings.max_bytes.0, self.0.in_flight.count())
+        let stats = self.0.store.stats(self.0.settings.max_bytes.0, self.0.in_flight.count());
+        CacheStats { shared: self.shared().map(SharedTier::stats), ..stats }
+    }
+
+    /// How long looks in the shared cache took, if there is one.
+    pub fn shared_seconds(&self) -> Option<&Histogram> {
+        self.shared().map(SharedTier::seconds)
     }
 
     pub(super) fn settings(&self) -> &Settings {

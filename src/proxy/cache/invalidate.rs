@@ -96,7 +96,7 @@ impl Invalidation {
         let whole = matches!(reach, Some(Reach::All(_)));
         let collection =
             reach.map(|(Reach::Lists(collection) | Reach::All(collection))| collection);
-        self.cache.drop_written(partition.owner(), path, collection.as_deref(), whole);
+        self.cache.drop_written(partition.owner(), path, collection.as_deref(), whole, None);
         if let Some(fleet) = self.cache.fleet() {
             fleet.tell(Change::Written(Written {
                 profile: partition.profile().clone(),
@@ -124,9 +124,14 @@ impl Drop for Invalidation {
     }
 }
 
-/// The stamp of a response that is about to be fetched. Its collection is the operation's, or follows
-/// from the path, since the API builds all paths alike.
+/// The stamp of a response that is about to be fetched.
 pub(super) fn stamp(cache: &Cache, head: &Head, operation: Option<&Operation>) -> EpochStamp {
+    cache.store().epochs.stamp(&subject(head, operation))
+}
+
+/// What the response to a read is about. Its collection is the operation's, or follows from the path, since the API
+/// builds all paths alike.
+pub(super) fn subject<'a>(head: &'a Head, operation: Option<&'a Operation>) -> Subject<'a> {
     let path = head.target.path();
     let (collection, is_list) = match operation {
         Some(operation) => (operation.collection(), operation.is_list()),
@@ -134,7 +139,7 @@ pub(super) fn stamp(cache: &Cache, head: &Head, operation: Option<&Operation>) -
     };
     let partition = &head.profile.partition;
     let (owner, profile) = (partition.owner(), partition.profile());
-    cache.store().epochs.stamp(&Subject { owner, profile, path, collection, is_list })
+    Subject { owner, profile, path, collection, is_list }
 }
 
 fn reach(method: &Method, path: &str, operation: Option<&Operation>) -> Reach {

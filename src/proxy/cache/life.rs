@@ -20,7 +20,10 @@ pub struct StoredLife {
     pub status: u16,
     /// The call that fetched it.
     pub request_id: String,
-    /// How long ago it was stored.
+    /// The chain of the trail that has that call, if another gateway of the fleet fetched it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_chain: Option<String>,
+    /// How long ago it was fetched.
     pub stored_seconds: u64,
     /// `coherent`, `fresh`, `stale` or `dropped`.
     pub state: &'static str,
@@ -57,6 +60,7 @@ impl Cache {
                 has_query: key.has_query(),
                 status: response.status.as_u16(),
                 request_id: provenance.request_id.to_string(),
+                source_chain: provenance.chain.as_deref().map(str::to_owned),
                 stored_seconds: policy.freshness.resident(now).as_secs(),
                 state,
                 left_seconds: left.unwrap_or_default().as_secs(),

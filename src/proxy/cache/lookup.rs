@@ -206,6 +206,7 @@ impl<'a> CacheableRequest<'a> {
             key: key.to_key(),
             provenance: Provenance {
                 request_id: self.head.context.id(),
+                chain: None,
                 operation: self.operation.map(Arc::clone),
                 stamp: invalidate::stamp(self.cache, self.head, self.operation.map(AsRef::as_ref)),
                 mark: self.head.profile.partition.coherence().mark(self.number),
@@ -213,6 +214,7 @@ impl<'a> CacheableRequest<'a> {
             purges: self.cache.store().purges(),
             leader: None,
             previous: None,
+            fill: None,
             reason,
             request: ClientRequest {
                 head: Arc::clone(self.head),
@@ -244,8 +246,7 @@ impl<'a> CacheableRequest<'a> {
         cache_status: HeaderValue,
     ) -> Response<Body> {
         self.head.context.note(|facts| {
-            facts.cache = Some(result);
-            facts.source_request_id = Some(stored.provenance.request_id);
+            stored.provenance.note(result, facts);
         });
         let is_head = self.head.method == Method::HEAD;
         stored.answer((&self.head.headers, self.fields), is_head, cache_status, self.now)

@@ -11,13 +11,14 @@
 //!
 //! ```text
 //! read ─ lookup ─┬─ fresh ─────────────────────────────▶ answer      no task, no box, no lock
-//!                └─ stale, or none ─ join ─┬─ lead ─ fetch ─ record ─▶ answer and stored response
+//!                └─ stale, or none ─ join ─┬─ lead ─ shared ─┬─ found ──────────▶ answer and stored response
+//!                                          │                 └─ fetch ─ record ─▶ the same
 //!                                          └─ wait ─────────────────▶ the leader's stored response
 //! write ─ upstream ─ invalidate ───────────────────────▶ answer
 //! ```
 //!
-//! `eligibility` says which requests it has a part in, `policy` has the decisions of the RFC, `storage` the responses in memory, `coalesce` the shared
-//! fetches.
+//! `eligibility` says which requests it has a part in, `policy` has the decisions of the RFC, `storage` the responses in memory, `coalesce` the
+//! fetches that calls share, `shared` what the members of a fleet share.
 
 mod answer;
 mod coalesce;
@@ -34,6 +35,7 @@ mod policy;
 mod record;
 mod service;
 mod settings;
+mod shared;
 mod status;
 mod storage;
 mod wait;
@@ -42,7 +44,8 @@ pub use eligibility::Bypass;
 pub use handle::{Affected, Cache, Noticed, SystemClock, WallClock};
 pub use life::StoredLife;
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
-pub use settings::{Rule, Settings};
+pub use settings::{Rule, Settings, SharedSettings};
+pub use shared::{SharedResult, SharedStats};
 pub use storage::{
     epochs::object_of,
     store::{CacheStats, OperationUsage},

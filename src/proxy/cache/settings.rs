@@ -22,6 +22,8 @@ pub struct Settings {
     pub max_bytes: ByteSize,
     /// The size of the largest response that is stored.
     pub max_entry_bytes: ByteSize,
+    /// What the members of a fleet share.
+    pub shared: SharedSettings,
     /// Which responses are stored. The first rule that matches decides; without one, a response is
     /// not stored.
     pub rules: Vec<Rule>,
@@ -38,9 +40,31 @@ impl Default for Settings {
             enabled: true,
             max_bytes: ByteSize::mebi(64),
             max_entry_bytes: ByteSize::mebi(1),
+            shared: SharedSettings::default(),
             rules: vec![Rule { operations: vec![subtenant], ..Rule::default() }],
             collapse_wait: Duration::from_secs(5),
         }
+    }
+}
+
+/// The shared cache: responses that one member of a fleet has fetched, for all others with the same credentials. They
+/// are in the fleet's store, sealed with the `cache_key` of their profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "SharedCache")]
+pub struct SharedSettings {
+    /// Whether responses under rules with `shared` are shared. It takes 2 MiB of memory.
+    pub enabled: bool,
+    /// The size of the largest body that is shared.
+    pub max_entry_bytes: ByteSize,
+    /// How long a call waits for another member that fetches the same response; then it fetches for itself.
+    pub fill_wait: Span,
+}
+
+impl Default for SharedSettings {
+    fn default() -> Self {
+        let (max_entry_bytes, fill_wait) = (ByteSize(256 * 1024), Span::from_millis(300));
+        Self { enabled: false, max_entry_bytes, fill_wait }
     }
 }
 
@@ -71,6 +95,8 @@ pub struct Rule {
     /// age, if `ttl` is zero (RFC 9111 §4.2.2). Default: true for a rule over `paths`, false for one
     /// over `operations`.
     pub heuristic: Option<bool>,
+    /// Whether the members of the fleet share the responses (`[cache.shared]`).
+    pub shared: bool,
 }
 
 impl Rule {
@@ -101,6 +127,7 @@ impl Default for Rule {
             stale_if_error: Span::from_secs(600),
             negative_ttl: Span::from_secs(0),
             heuristic: None,
+            shared: false,
         }
     }
 }

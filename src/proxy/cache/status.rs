@@ -78,6 +78,13 @@ impl ForwardedStatus {
     }
 }
 
+/// `Cache-Status` of a response that another member of the fleet has fetched: the cache nearest to the origin first.
+pub(super) fn shared_hit(left: Duration, here: &ForwardedStatus) -> HeaderValue {
+    let here = here.value();
+    let here = here.to_str().unwrap_or(NAME);
+    from_text(&format!("{NAME}-shared; hit; ttl={}, {here}", left.as_secs()))
+}
+
 /// `Cache-Status` of a fresh stored response.
 pub(super) fn hit(left: Duration) -> HeaderValue {
     HITS.with_borrow_mut(|recent| {
@@ -165,6 +172,11 @@ mod tests {
         assert_eq!(miss.value(), "pigello-gateway; fwd=miss");
         let stored = ForwardedStatus { stored: true, ttl: Some(seconds(60)), ..miss };
         assert_eq!(stored.value(), "pigello-gateway; fwd=miss; stored; ttl=60");
+        let here = ForwardedStatus { stored: true, ..miss };
+        assert_eq!(
+            shared_hit(seconds(7), &here),
+            "pigello-gateway-shared; hit; ttl=7, pigello-gateway; fwd=miss; stored"
+        );
         let revalidated = ForwardedStatus {
             reason: ForwardReason::Stale,
             status: Some(StatusCode::NOT_MODIFIED),

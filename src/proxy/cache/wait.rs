@@ -54,7 +54,7 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
                 Reuse::Coherent(left) => (left, Some(COHERENT)),
                 _ => return None,
             };
-            request.note(CacheResult::Collapsed, Some(stored.provenance.request_id));
+            request.note(CacheResult::Collapsed, &stored.provenance);
             let status = ForwardedStatus {
                 collapsed: true,
                 ttl: Some(left),
@@ -72,7 +72,7 @@ fn collapsed(outcome: FetchOutcome, job: &FetchJob) -> Option<CallResult> {
         }
         // Nobody gets a connection.
         FetchOutcome::Failed(failure) if failure.is_before_sending() => {
-            request.note(CacheResult::Collapsed, None);
+            request.head.context.note(|facts| facts.cache = Some(CacheResult::Collapsed));
             Some(Err(failure.into()))
         }
         // A failure may be that call's own trouble.

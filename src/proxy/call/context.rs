@@ -85,6 +85,8 @@ pub struct CallFacts {
     pub cache: Option<CacheResult>,
     /// The call that fetched the response, if the cache answered.
     pub source_request_id: Option<RequestId>,
+    /// The chain of the trail that has that call, if it is another gateway's.
+    pub source_chain: Option<Arc<str>>,
     /// The upstream's status.
     pub upstream_status: Option<StatusCode>,
     /// The TLS session with the upstream.
@@ -295,6 +297,7 @@ impl CallContext {
             outcome,
             cache: facts.cache,
             source_request_id: facts.source_request_id,
+            source_chain: facts.source_chain,
             upstream_status: facts.upstream_status,
             upstream_tls: facts.upstream_tls,
             retries: facts.retries,
@@ -386,9 +389,15 @@ fn outcome(facts: &CallFacts, is_own: bool) -> Outcome {
         (Some(kind), _) if kind.is_refusal() => Outcome::Refused,
         (Some(_), _) => Outcome::Failed,
         (None, _) if is_own => Outcome::Forwarded,
-        (None, Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed)) => {
-            Outcome::Cached
-        }
+        (
+            None,
+            Some(
+                CacheResult::Hit
+                | CacheResult::Stale
+                | CacheResult::Collapsed
+                | CacheResult::Shared,
+            ),
+        ) => Outcome::Cached,
         // The gateway answered by itself, without an error (`OPTIONS *`).
         (None, _) if facts.attempts == 0 => Outcome::Refused,
         (None, _) => Outcome::Forwarded,

@@ -23,7 +23,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -35,6 +35,8 @@ pub struct Coherence {
     origin: Instant,
     /// One for each rule of the cache. Rules share them if there are many, which drops more than need be.
     rules: [AtomicU64; WORDS],
+    /// Whether notices of the profile are taken.
+    is_followed: AtomicBool,
 }
 
 /// What a stored response keeps of its profile's notices when its fetch begins.
@@ -63,11 +65,25 @@ pub(in crate::proxy) enum Validity {
 impl Coherence {
     /// Nothing is proved.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { origin: Instant::now(), rules: [const { AtomicU64::new(0) }; WORDS] })
+        Arc::new(Self {
+            origin: Instant::now(),
+            rules: [const { AtomicU64::new(0) }; WORDS],
+            is_followed: AtomicBool::new(false),
+        })
+    }
+
+    /// Notices of the profile are taken from here on.
+    pub(in crate::proxy) fn follow(&self) {
+        self.is_followed.store(true, Ordering::Release);
+    }
+
+    /// Whether they are.
+    pub(in crate::proxy) fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Acquire)
     }
 
     /// Begins another chain, of which nothing is proved yet. What was stored before lives for its `ttl`.
-    pub fn restart(&self) {
+    pub(in crate::proxy) fn restart(&self) {
         for word in &self.rules {
             change(word, |word| Word { chain: word.chain.wrapping_add(1), until: 0, ..word });
         }
@@ -116,9 +132,21 @@ impl Coherence {
 }
 
 impl FeedMark {
+    /// The number of its rule.
+    pub(in crate::proxy) fn rule(&self) -> usize {
+        self.rule
+    }
+
     /// The same for another fetch, which begins now.
     pub(in crate::proxy) fn renewed(&self) -> Self {
         self.coherence.mark(self.rule)
+    }
+
+    /// The same for what was fetched before the chain began: it may live for `ttl`.
+    pub(in crate::proxy) fn unproved(&self) -> Self {
+        let FeedNumber(number) = self.number;
+        let chain = number.wrapping_sub(1) & CHAINS;
+        Self { number: FeedNumber(number & !CHAINS | chain), ..self.clone() }
     }
 
     pub(in crate::proxy) fn number(&self) -> FeedNumber {
@@ -234,6 +262,17 @@ mod tests {
         assert_eq!(before.validity(Instant::now()), Validity::Plain);
         assert_eq!(after.validity(Instant::now()), Validity::Coherent);
         assert_eq!(before.renewed().validity(Instant::now()), Validity::Coherent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_proved_lives_for_ttl_and_is_dropped_with_the_rest() {
+        let coherence = Coherence::new();
+        let mark = coherence.mark(0);
+        coherence.prove(Instant::now() + seconds(15));
+        let unproved = mark.unproved();
+        assert_eq!(unproved.validity(Instant::now()), Validity::Plain);
+        coherence.drop_rule(0);
+        assert_eq!(unproved.validity(Instant::now()), Validity::Dropped);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,9 +10,9 @@ use moka::{policy::EvictionPolicy, sync::Cache as Store};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{HealthSettings, Partition, Profile, UpstreamHealth};
+use super::{HealthSettings, Partition, Profile, SharedKeys, UpstreamHealth};
 use crate::{
-    credentials::CredentialManager,
+    credentials::{CredentialManager, KeySettings, Sources},
     domain::{Origin, ProfileName, ProfilePattern},
     error::{Error, Kind},
     fleet,
@@ -36,6 +36,8 @@ pub struct FamilySettings {
     pub max_members: u64,
     /// How long it is remembered that the source does not have a name.
     pub negative_ttl: Duration,
+    /// Where each member's key of its entries in the shared cache is.
+    pub cache_key: Option<KeySettings>,
 }
 
 /// The members of one template. All workers share it.
@@ -48,6 +50,7 @@ pub struct Family {
     loading: Loading,
     waiting: Semaphore,
     metrics: Arc<Metrics>,
+    sources: Sources,
     /// Is told of the pauses of members.
     fleet: Option<Arc<fleet::Member>>,
 }
@@ -80,6 +83,7 @@ impl Family {
         new_manager: Box<dyn Fn(&ProfileName) -> CredentialManager + Send + Sync>,
         loading: Loading,
         metrics: Arc<Metrics>,
+        sources: Sources,
         fleet: Option<Arc<fleet::Member>>,
     ) -> Self {
         let members = Store::builder()
@@ -97,7 +101,7 @@ impl Family {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { settings, new_manager, members, absent, loading, waiting, metrics, fleet }
+        Self { settings, new_manager, members, absent, loading, waiting, metrics, sources, fleet }
     }
 
     /// The settings.
@@ -148,6 +152,11 @@ impl Family {
             partition: Partition::new(name.clone(), origin, manager.clone()).of_member(),
             manager,
             health: UpstreamHealth::new(name, self.settings.health, self.fleet.clone()),
+            shared_keys: self
+                .settings
+                .cache_key
+                .as_ref()
+                .map(|key| SharedKeys::new(key.for_member(name), self.sources.clone())),
             calls: self.metrics.profiles().of_member(name),
         });
         let member = Arc::new(Member { profile, unloaded: CancellationToken::new() });
@@ -228,7 +237,7 @@ impl Family {
     pub(super) fn made_up(pattern: &str, folder: &std::path::Path, loading: Loading) -> Arc<Self> {
         use super::{CircuitBreakerSettings, QuotaSettings};
         use crate::{
-            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
+            credentials::{Identifiers, RefreshSettings, Settings, SourceSettings},
             domain::CredentialsName,
         };
 
@@ -244,6 +253,7 @@ impl Family {
             unload_after: Duration::from_mins(1),
             max_members: 8,
             negative_ttl: Duration::from_mins(1),
+            cache_key: None,
         };
         let template = Settings {
             name: CredentialsName::new("customers"),
@@ -253,9 +263,11 @@ impl Family {
             keep: None,
         };
         let sources = Sources::default();
-        let make =
-            move |name: &ProfileName| CredentialManager::new(template.for_member(name), &sources);
-        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1), None))
+        let of_members = sources.clone();
+        let make = move |name: &ProfileName| {
+            CredentialManager::new(template.for_member(name), &of_members)
+        };
+        Arc::new(Self::new(settings, Box::new(make), loading, Metrics::new(1), sources, None))
     }
 }
 

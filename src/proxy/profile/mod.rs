@@ -11,6 +11,7 @@ mod coherence;
 mod directory;
 mod family;
 mod partition;
+mod shared_keys;
 mod upstream_health;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use self::{
     directory::{Chosen, Profiles},
     family::{Family, FamilySettings, Loading, Member, NotLoaded},
     partition::{CredentialGeneration, Partition},
+    shared_keys::SharedKeys,
     upstream_health::{
         AttemptPermit, CircuitBreaker, CircuitBreakerSettings, CircuitBreakerState, HealthSettings,
         Priority, QuotaSettings, RetryBudget, UpstreamHealth, UpstreamRateLimit,
@@ -41,6 +43,8 @@ pub struct Profile {
     pub manager: CredentialManager,
     /// What is known of its upstream.
     pub health: Arc<UpstreamHealth>,
+    /// The keys of its entries in the shared cache, if it takes part.
+    pub shared_keys: Option<Arc<SharedKeys>>,
     /// What its calls are counted in.
     pub calls: Arc<ProfileCalls>,
 }
@@ -77,6 +81,6 @@ impl Profile {
             retry_share: 0.2,
         };
         let health = UpstreamHealth::new(&name, settings, None);
-        Self { table: name.clone(), name, partition, manager, health, calls }
+        Self { table: name.clone(), name, partition, manager, health, shared_keys: None, calls }
     }
 }

@@ -39,7 +39,12 @@ impl Counts {
         self.errors += u64::from(record.is_error());
         match record.cache {
             None | Some(CacheResult::Bypass) => {}
-            Some(CacheResult::Hit | CacheResult::Stale | CacheResult::Collapsed) => {
+            Some(
+                CacheResult::Hit
+                | CacheResult::Stale
+                | CacheResult::Collapsed
+                | CacheResult::Shared,
+            ) => {
                 self.cacheable += 1;
                 self.from_memory += 1;
             }

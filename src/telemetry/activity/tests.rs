@@ -42,6 +42,7 @@ fn record(caller: Option<&str>, operation: &str, outcome: Outcome) -> Record {
         outcome,
         cache: (outcome == Outcome::Cached).then_some(CacheResult::Hit),
         source_request_id: None,
+        source_chain: None,
         upstream_status: (outcome == Outcome::Forwarded).then_some(StatusCode::OK),
         upstream_tls: None,
         attempts: u32::from(matches!(outcome, Outcome::Forwarded | Outcome::Failed)),

@@ -390,6 +390,7 @@ pub(super) fn record(at: usize) -> Record {
         outcome: Outcome::Forwarded,
         cache: None,
         source_request_id: None,
+        source_chain: None,
         upstream_status: Some(StatusCode::OK),
         upstream_tls: None,
         attempts: 1,

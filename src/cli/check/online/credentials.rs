@@ -140,11 +140,14 @@ fn obstacle(error: &VaultError) -> Obstacle {
         | VaultError::TokensUsedUp { .. }
         | VaultError::Unwrap { .. }
         | VaultError::LeftWrapped => Obstacle::Login,
-        VaultError::Denied { .. } | VaultError::NotListed { .. } => Obstacle::Policy,
+        VaultError::Denied { .. }
+        | VaultError::NotListed { .. }
+        | VaultError::NotWritten { .. } => Obstacle::Policy,
         VaultError::Deleted { .. }
         | VaultError::Absent { .. }
         | VaultError::NoMount { .. }
         | VaultError::WentBack { .. }
+        | VaultError::Overtaken { .. }
         | VaultError::Values { .. } => Obstacle::Secret,
     }
 }

@@ -1,16 +1,83 @@
-//! Tests the fleet's store: version, access, what it does when memory is short, clock.
+//! Tests the fleet's store: version, access, what it does when memory is short, what it writes to a disk, clock. And the
+//! keys that members share.
 
 use super::{Step, advice, machine::Clock};
 use crate::{
+    cli::vault_policy,
+    config::Settings,
+    credentials::{KeyPlace, KeyReadError, KeySettings, KvVersion, Sources, VaultError, read_key},
     error::Chain,
-    fleet::{self, Findings, KeyError, StoreError},
+    fleet::{self, Findings, KeyError, Persistence, StoreError, Use},
 };
 
 /// The steps, if there is a fleet, and the store's clock.
-pub(super) async fn look(settings: Option<&fleet::Settings>) -> (Vec<Step>, Option<Clock>) {
+pub(super) async fn look(settings: &Settings) -> (Vec<Step>, Option<Clock>) {
+    let Some(fleet) = &settings.fleet else { return (Vec::new(), None) };
+    let mut steps = keys(settings).await;
+    let used_for = if settings.cache.shared.enabled { Use::Entries } else { Use::Notices };
+    let (of_store, clock) = store(fleet, used_for).await;
+    steps.extend(of_store);
+    (steps, clock)
+}
+
+async fn keys(settings: &Settings) -> Vec<Step> {
+    let (sources, mut steps) = (Sources::default(), Vec::new());
+    if let Some(key) = &settings.fleet_key {
+        steps.push(key_step("fleet key", key, &sources).await);
+    }
+    let in_use = settings.cache_keys.iter().filter(|_| settings.cache.shared.enabled);
+    for (name, key) in in_use {
+        let what = format!("cache key of {name}");
+        steps.push(if name.template().is_some() {
+            Step::skipped(what, "each member of the template has its own")
+        } else {
+            key_step(&what, key, &sources).await
+        });
+    }
+    steps
+}
+
+async fn key_step(what: &str, key: &KeySettings, sources: &Sources) -> Step {
+    match read_key(key, sources).await {
+        Ok(keys) => {
+            let versions: Vec<_> = keys.all().map(|key| key.id().to_string()).collect();
+            let place = match &key.place {
+                KeyPlace::File(path) => format!("is in {}", path.display()),
+                KeyPlace::Vault { .. } => {
+                    format!("is in the vault, version {}", versions.join(" and "))
+                }
+            };
+            Step::good(what, place)
+        }
+        Err(error) => Step::bad(what, Chain(&error).to_string()).advise(key_remedy(key, &error)),
+    }
+}
+
+fn key_remedy(key: &KeySettings, error: &KeyReadError) -> Option<String> {
+    const MAKE: &str =
+        "`(umask 077; openssl rand -base64 32 > FILE)` makes one, which all members have";
+    match (&key.place, error) {
+        (KeyPlace::File(_), KeyReadError::File(error)) => error.hint(),
+        (KeyPlace::File(_), KeyReadError::Key(KeyError::NoKey { .. })) => Some(MAKE.to_owned()),
+        (KeyPlace::Vault { secret, field }, KeyReadError::Vault(error)) => match **error {
+            VaultError::Denied { .. } => {
+                let policy = vault_policy(&secret.mount, &secret.path, KvVersion::V2);
+                Some(format!("the policy of this login needs\n{}", policy.trim_end()))
+            }
+            VaultError::Absent { .. } | VaultError::Deleted { .. } => Some(format!(
+                "openssl rand -base64 32 | bao kv put -mount={} {} {field}=-",
+                secret.mount, secret.path
+            )),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+async fn store(settings: &fleet::Settings, used_for: Use) -> (Vec<Step>, Option<Clock>) {
     const WHAT: &str = "fleet store";
-    let Some(settings) = settings else { return (Vec::new(), None) };
-    let Findings { server, place, forbidden, policy, ahead } = match fleet::look(settings).await {
+    let findings = fleet::look(settings, used_for).await;
+    let Findings { server, place, forbidden, policy, persistence, ahead } = match findings {
         Ok(findings) => findings,
         Err(error) => {
             let step = Step::bad(WHAT, Chain(&error).to_string());
@@ -28,14 +95,35 @@ pub(super) async fn look(settings: Option<&fleet::Settings>) -> (Vec<Step>, Opti
         Step::good(rights, "allows what the gateway needs")
     } else {
         let found = format!("the user may not use {}", forbidden.join(", "));
-        Step::bad(rights, found).advise(Some(fleet::acl(settings)))
+        Step::bad(rights, found).advise(Some(fleet::acl(settings, used_for)))
     });
-    steps.push(memory(policy.as_deref()));
+    steps.push(memory(policy.as_deref(), used_for));
+    if used_for == Use::Entries {
+        steps.push(disk(persistence));
+    }
     let said_by = "the fleet's store".to_owned();
     (steps, ahead.map(|ahead| Clock { said_by, ahead }))
 }
 
-fn memory(policy: Option<&str>) -> Step {
+/// Entries are sealed, and on a disk they outlive their time all the same.
+fn disk(persistence: Option<Persistence>) -> Step {
+    const WHAT: &str = "fleet store's disk";
+    let written = match persistence {
+        None => {
+            return Step::skipped(WHAT, "the user may not use INFO, which tells what is written");
+        }
+        Some(Persistence { log: false, snapshots: false }) => {
+            return Step::good(WHAT, "nothing has been written to it");
+        }
+        Some(Persistence { log: true, .. }) => "an append-only file",
+        Some(Persistence { snapshots: true, .. }) => "snapshots",
+    };
+    Step::doubtful(WHAT, format!("the server writes {written}, with the entries of the shared cache")).advise(
+        Some("set `save \"\"` and `appendonly no`: neither notices nor entries have to outlive the server"),
+    )
+}
+
+fn memory(policy: Option<&str>, used_for: Use) -> Step {
     const WHAT: &str = "fleet store's memory";
     match policy {
         None => Step::skipped(WHAT, "the user may not use INFO, which tells `maxmemory-policy`"),
@@ -43,6 +131,12 @@ fn memory(policy: Option<&str>) -> Step {
             let found = format!("`maxmemory-policy {policy}` may remove the notices");
             Step::doubtful(WHAT, found).advise(Some(
                 "set `maxmemory-policy noeviction`, or one of `volatile-…`; a store that is not a cache for others",
+            ))
+        }
+        Some("noeviction") if used_for == Use::Entries => {
+            let found = "with `maxmemory-policy noeviction`, notices find no room when entries have taken all";
+            Step::doubtful(WHAT, found).advise(Some(
+                "set `maxmemory-policy volatile-ttl`: entries make room, and notices stay",
             ))
         }
         Some(policy) => Step::good(WHAT, format!("`maxmemory-policy {policy}` keeps the notices")),
@@ -66,11 +160,7 @@ fn remedy(error: &StoreError) -> Option<String> {
             "is `fleet.store.service` the name of `sentinel monitor NAME …`?".to_owned()
         }
         StoreError::Replica => "name the primary, or `sentinels` that know where it is".to_owned(),
-        StoreError::Key(KeyError::NoKey { .. }) => {
-            "`(umask 077; openssl rand -base64 32 > FILE)` makes one, which all members have"
-                .to_owned()
-        }
-        StoreError::File(error) | StoreError::Key(KeyError::File(error)) => return error.hint(),
+        StoreError::File(error) => return error.hint(),
         _ => return None,
     })
 }

@@ -34,7 +34,7 @@ pub(super) async fn look(loaded: &Loaded, call: bool, choice: Option<&ProfileCho
     let running = status_of(settings).await;
     report.extend(machine::listeners(settings, running.as_ref()).await);
     let mut clocks = profiles::look(settings, running.as_ref(), call, choice, &mut report).await;
-    let (steps, clock) = fleet::look(settings.fleet.as_ref()).await;
+    let (steps, clock) = fleet::look(settings).await;
     report.extend(steps);
     clocks.extend(clock);
     report.extend(collector::look(&settings.telemetry).await);

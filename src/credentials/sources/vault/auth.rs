@@ -94,6 +94,7 @@ impl Session {
                 about: About::Login,
                 method: Method::POST,
                 path: "auth/token/renew-self",
+                version: None,
                 token: Some(&self.token),
                 body: Some(Zeroizing::new(b"{}".to_vec())),
             })
@@ -182,6 +183,7 @@ async fn lookup(client: &VaultClient, token: &HeaderValue) -> Result<VaultRespon
             about: About::Login,
             method: Method::GET,
             path: "auth/token/lookup-self",
+            version: None,
             token: Some(token),
             body: None,
         })
@@ -224,6 +226,7 @@ pub(super) async fn look_up_wrapping(client: &VaultClient, file: &Path) -> Resul
             about: About::Login,
             method: Method::POST,
             path: CALL,
+            version: None,
             token: None,
             body: Some(body.map_err(|error| malformed(CALL, &error))?),
         })
@@ -258,6 +261,7 @@ async fn unwrapped(
                 about: About::Login,
                 method: Method::POST,
                 path: "sys/wrapping/unwrap",
+                version: None,
                 token: Some(&token),
                 body: Some(Zeroizing::new(b"{}".to_vec())),
             })
@@ -309,6 +313,7 @@ async fn post_login(
             about: About::Login,
             method: Method::POST,
             path: &path,
+            version: None,
             token: None,
             body: Some(body),
         })

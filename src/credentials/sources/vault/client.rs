@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -51,6 +51,8 @@ pub(super) struct VaultCall<'a> {
     pub(super) method: Method,
     /// Below `/v1/`, without outer slashes.
     pub(super) path: &'a str,
+    /// An older version than the newest of the secret at that path.
+    pub(super) version: Option<u64>,
     pub(super) token: Option<&'a HeaderValue>,
     pub(super) body: Option<SecretBuffer>,
 }
@@ -65,6 +67,8 @@ pub(super) enum About {
 /// A success, or a refusal that the caller understands.
 pub(super) struct VaultResponse {
     pub(super) status: StatusCode,
+    /// When it was made, by the vault's clock.
+    pub(super) date: Option<SystemTime>,
     pub(super) body: SecretBuffer,
 }
 
@@ -131,7 +135,9 @@ impl VaultClient {
         if status.is_server_error() || matches!(status.as_u16(), 429 | 472..=474) {
             return Err(VaultError::Unavailable { status });
         }
-        Ok(VaultResponse { status, body: answer.body().await.map_err(failed)? })
+        let date = answer.headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        Ok(VaultResponse { status, date, body: answer.body().await.map_err(failed)? })
     }
 
     fn error(&self, error: ClientError, call: &'static str) -> VaultError {
@@ -144,9 +150,11 @@ impl VaultClient {
     }
 
     fn request(&self, call: VaultCall<'_>) -> Result<Request<Bytes>, VaultError> {
+        let version = call.version.map(|version| format!("?version={version}"));
+        let version = version.unwrap_or_default();
         let mut request = Request::builder()
             .method(call.method)
-            .uri(format!("/v1/{}", utf8_percent_encode(call.path, ESCAPED)))
+            .uri(format!("/v1/{}{version}", utf8_percent_encode(call.path, ESCAPED)))
             .header(header::ACCEPT, "application/json")
             // An agent or a proxy may require it, so that a page in a browser cannot call it.
             .header("x-vault-request", "true");

@@ -16,6 +16,7 @@ use std::{
 
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::Semaphore,
     time::{self, Instant},
@@ -115,7 +116,7 @@ struct FailedAttempt {
 /// The failed attempts that one source has been told of. It causes another one only after it was told of the last,
 /// so that a thousand sources do not log in a thousand times.
 #[derive(Debug, Default)]
-pub(super) struct ToldFailures(AtomicU64);
+pub(in crate::credentials::sources) struct ToldFailures(AtomicU64);
 
 /// What a read calls the vault with.
 struct Access {
@@ -141,18 +142,19 @@ impl VaultConnection {
         &self.observed
     }
 
-    /// Reads one secret. Logs in first if there is no session.
-    pub(super) async fn read(
+    /// Reads one secret, in that version or the newest. Logs in first if there is no session.
+    pub(in crate::credentials::sources) async fn read<T: DeserializeOwned>(
         self: &Arc<Self>,
         secret: &VaultSettings,
+        version: Option<u64>,
         told: &ToldFailures,
         reason: RefreshReason,
-    ) -> Result<Secret, Arc<VaultError>> {
+    ) -> Result<Secret<T>, Arc<VaultError>> {
         // It is never closed. The token is taken after it, so that few learn that a token is gone.
         let _place = self.reads.acquire().await.ok();
         let mut access = self.enter(told, reason).await?;
         for _ in 0..TOKENS_PER_READ {
-            if let KvRead::Found(found) = self.get(&access, secret).await? {
+            if let KvRead::Found(found) = self.get(&access, secret, version).await? {
                 return Ok(found);
             }
             access = match self.enter_after_403(&access, told, reason).await? {
@@ -174,8 +176,34 @@ impl VaultConnection {
         Ok(kv::list(&access.client, &access.token, secret, folder).await?)
     }
 
-    async fn get(&self, access: &Access, secret: &VaultSettings) -> Result<KvRead, VaultError> {
-        let read = kv::read(&access.client, &access.token, secret).await;
+    /// Writes the one field of a secret as its next version, if `before` is the newest one. Returns the version.
+    pub(in crate::credentials::sources) async fn write(
+        self: &Arc<Self>,
+        secret: &VaultSettings,
+        field: (&str, &str),
+        before: u64,
+    ) -> Result<u64, Arc<VaultError>> {
+        let access = self.enter(&ToldFailures::default(), RefreshReason::Operator).await?;
+        Ok(kv::write(&access.client, &access.token, secret, field, before).await?)
+    }
+
+    /// Destroys versions of a secret for good.
+    pub(in crate::credentials::sources) async fn destroy(
+        self: &Arc<Self>,
+        secret: &VaultSettings,
+        versions: Vec<u64>,
+    ) -> Result<(), Arc<VaultError>> {
+        let access = self.enter(&ToldFailures::default(), RefreshReason::Operator).await?;
+        Ok(kv::destroy(&access.client, &access.token, secret, versions).await?)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        access: &Access,
+        secret: &VaultSettings,
+        version: Option<u64>,
+    ) -> Result<KvRead<T>, VaultError> {
+        let read = kv::read(&access.client, &access.token, secret, version).await;
         access.client.suspect_files(read.as_ref().err());
         read
     }

@@ -149,6 +149,18 @@ pub enum VaultError {
         /// The folder, as a policy names it.
         folder: String,
     },
+    /// The vault accepts the token, but the policy forbids to write there.
+    #[error("the vault does not let this login write {path}")]
+    NotWritten {
+        /// The path, as a policy names it.
+        path: String,
+    },
+    /// Somebody else has written the secret meanwhile.
+    #[error("{secret} was written by somebody else at the same time, and is left as it is")]
+    Overtaken {
+        /// The secret.
+        secret: String,
+    },
     /// The login's secret id is wrapped, and to unwrap it here would take it from the gateway.
     #[error("the login's wrapping token works once, and is left for the gateway")]
     LeftWrapped,

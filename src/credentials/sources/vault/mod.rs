@@ -13,18 +13,19 @@ mod kv;
 mod messages;
 
 pub(super) use client::check_files;
-pub(super) use connection::{VaultConnection, Vaults};
+pub(super) use connection::{ToldFailures, VaultConnection, Vaults};
 pub use error::VaultError;
+pub(super) use kv::{Secret, name as secret_name};
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
-use self::{client::VaultClient, connection::ToldFailures, kv::Secret};
+use self::client::VaultClient;
 use super::{member_place::Place, reason::RefreshReason};
 use crate::{
     credentials::{
-        set::{CredentialSet, Identifiers, SetVersion, ValueName},
+        set::{CredentialSet, Identifiers, SetVersion, ValueName, ValuesFromJson},
         settings::{VaultAuth, VaultServer, VaultSettings},
     },
     domain::ProfileName,
@@ -63,19 +64,19 @@ impl VaultSource {
         fixed: &Identifiers,
         reason: RefreshReason,
     ) -> Result<CredentialSet, Arc<VaultError>> {
-        let found = self.connection.read(&self.secret, &self.told, reason).await?;
+        let found = self.connection.read(&self.secret, None, &self.told, reason).await?;
         Ok(self.set(found, fixed, reason)?)
     }
 
     fn set(
         &self,
-        secret: Secret,
+        secret: Secret<ValuesFromJson>,
         fixed: &Identifiers,
         reason: RefreshReason,
     ) -> Result<CredentialSet, VaultError> {
         let name = kv::name(&self.secret);
         let mut newest = self.newest.lock();
-        let Secret { values, version } = secret;
+        let Secret { values, version, .. } = secret;
         // A standby that lags behind, or a secret that was created again, must not bring back an older
         // version.
         if let (Some(seen), Some(offered)) = (*newest, version)
@@ -86,6 +87,7 @@ impl VaultSource {
         }
         let number = SetVersion::new(version.map(|number| number.to_string()).unwrap_or_default());
         let mut set = values
+            .builder
             .into_set(number, fixed)
             .map_err(|problems| VaultError::Values { secret: name.clone(), problems })?;
         if version.is_none() {

@@ -97,6 +97,11 @@ impl Variant {
                 .all(|(one, two)| one.name == two.name && one.value == two.value)
     }
 
+    /// Whether no other field than `Accept-Encoding` selects it.
+    pub(in crate::proxy::cache) fn varies_by_coding_alone(&self) -> bool {
+        self.fields.iter().all(|field| field.name == header::ACCEPT_ENCODING)
+    }
+
     /// The bytes that it takes in memory.
     pub(in crate::proxy::cache) fn heap_bytes(&self) -> usize {
         let values = self.fields.iter().map(|field| {
@@ -147,7 +152,10 @@ fn weight_of(text: &str) -> Option<u16> {
 }
 
 /// All lines of a field as one, in normal form. `None` if the request has no such field.
-fn normal<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+pub(in crate::proxy::cache) fn normal<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?.as_bytes();
     let is_plain = first.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());

@@ -15,17 +15,25 @@ use std::{
     fmt,
     hash::{BuildHasher as _, Hash, Hasher, RandomState},
     mem,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use crate::domain::ProfileName;
+use crate::{
+    domain::ProfileName,
+    fleet::{Horizon, Position},
+};
 
 /// The counters.
 pub(in crate::proxy::cache) struct Epochs {
     counters: Box<[AtomicU32]>,
+    /// The same for what other members have stored, if there is a shared cache.
+    horizon: Option<Arc<Horizon>>,
     hasher: RandomState,
 }
 
@@ -41,6 +49,13 @@ pub(in crate::proxy::cache) enum EpochScope<'a> {
     /// The responses about an object, whatever their path. It is nobody's, because its UUID is unique in all of
     /// Pigello.
     Object(Uuid),
+    /// What is under the rule of this number. In memory, a profile's
+    /// [`Coherence`](crate::proxy::profile::Coherence) drops it.
+    Rule(usize),
+    /// Everything of a profile. The same.
+    Everything,
+    /// What a profile's chain of notices says nothing of: all from before it began.
+    Unproved,
 }
 
 /// Paths that a server may take for one path share a counter: in either case, with and without
@@ -51,6 +66,8 @@ impl Hash for EpochScope<'_> {
         let path = match self {
             Self::Path(path) | Self::Objects(path) | Self::Lists(path) => path,
             Self::Object(id) => return id.hash(state),
+            Self::Rule(number) => return number.hash(state),
+            Self::Everything | Self::Unproved => return,
         };
         for byte in percent_decode_str(path) {
             state.write_u8(byte.to_ascii_lowercase());
@@ -78,29 +95,50 @@ pub fn object_of(path: &str) -> Option<Uuid> {
 pub(in crate::proxy::cache) struct EpochStamp([(u32, u32); 3]);
 
 impl Epochs {
-    pub(in crate::proxy::cache) fn new() -> Self {
+    pub(in crate::proxy::cache) fn new(horizon: Option<Arc<Horizon>>) -> Self {
         let counters = (0..COUNTERS).map(|_| AtomicU32::new(0)).collect();
-        Self { counters, hasher: RandomState::new() }
+        Self { counters, horizon, hasher: RandomState::new() }
+    }
+
+    /// What other members may have stored that is still true.
+    pub(in crate::proxy::cache) fn horizon(&self) -> Option<&Arc<Horizon>> {
+        self.horizon.as_ref()
+    }
+
+    /// The slots of the horizon that a response under a rule falls into.
+    pub(in crate::proxy::cache) fn slots(&self, subject: &Subject<'_>, rule: usize) -> [u32; 5] {
+        let [one, two, three] = Self::scopes(subject).map(|(owner, scope)| self.hash(owner, scope));
+        let of_profile = |scope| self.hash(Some(subject.profile), scope);
+        let (rule, all) = (of_profile(EpochScope::Rule(rule)), of_profile(EpochScope::Everything));
+        [one, two, three, rule, all].map(Horizon::slot)
+    }
+
+    /// The slot of what a profile's chain says nothing of.
+    pub(in crate::proxy::cache) fn unproved_slot(&self, profile: &ProfileName) -> u32 {
+        Horizon::slot(self.hash(Some(profile), EpochScope::Unproved))
     }
 
     /// The stamp of a response that is about to be fetched.
     pub(in crate::proxy::cache) fn stamp(&self, subject: &Subject<'_>) -> EpochStamp {
-        let slot = |scope| self.slot(subject.owner, scope);
-        let path = slot(EpochScope::Path(subject.path));
-        let slots = match subject.collection {
+        let slots = Self::scopes(subject).map(|(owner, scope)| self.slot(owner, scope));
+        EpochStamp(slots.map(|slot| (slot, self.read(slot))))
+    }
+
+    /// The scopes that a response falls into.
+    fn scopes<'s>(subject: &Subject<'s>) -> [(Option<&'s ProfileName>, EpochScope<'s>); 3] {
+        let path = (subject.owner, EpochScope::Path(subject.path));
+        match subject.collection {
             // Notices are about the lists of one profile.
             Some(collection) if subject.is_list => {
                 let lists = EpochScope::Lists(collection);
-                [path, slot(lists), self.slot(Some(subject.profile), lists)]
+                [path, (subject.owner, lists), (Some(subject.profile), lists)]
             }
             collection => {
-                let object =
-                    object_of(subject.path).map(|id| self.slot(None, EpochScope::Object(id)));
-                let objects = collection.map(|collection| slot(EpochScope::Objects(collection)));
-                [path, objects.unwrap_or(path), object.unwrap_or(path)]
+                let object = object_of(subject.path).map(|id| (None, EpochScope::Object(id)));
+                let objects = |collection| (subject.owner, EpochScope::Objects(collection));
+                [path, collection.map_or(path, objects), object.unwrap_or(path)]
             }
-        };
-        EpochStamp(slots.map(|slot| (slot, self.read(slot))))
+        }
     }
 
     /// Whether no write has invalidated the response since its fetch began.
@@ -108,14 +146,29 @@ impl Epochs {
         stamp.0.iter().all(|(slot, epoch)| self.read(*slot) == *epoch)
     }
 
-    /// Invalidates the responses of a scope.
+    /// Invalidates the responses of a scope: with a notice at that position, or just now.
     pub(in crate::proxy::cache) fn advance(
         &self,
         owner: Option<&ProfileName>,
         scope: EpochScope<'_>,
+        at: Option<Position>,
     ) {
+        // First: a response that is stored with the next stamp has met the horizon of now.
+        self.outdate(owner, scope, at);
         if let Some(counter) = self.counters.get(self.slot(owner, scope) as usize) {
             counter.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Invalidates what other members have stored of a scope.
+    pub(in crate::proxy::cache) fn outdate(
+        &self,
+        owner: Option<&ProfileName>,
+        scope: EpochScope<'_>,
+        at: Option<Position>,
+    ) {
+        if let Some(horizon) = &self.horizon {
+            horizon.changed(Horizon::slot(self.hash(owner, scope)), at);
         }
     }
 
@@ -125,8 +178,12 @@ impl Epochs {
 
     fn slot(&self, owner: Option<&ProfileName>, scope: EpochScope<'_>) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is a hash")]
-        let hash = self.hasher.hash_one((owner, scope)) as u32;
+        let hash = self.hash(owner, scope) as u32;
         hash & (COUNTERS - 1)
+    }
+
+    fn hash(&self, owner: Option<&ProfileName>, scope: EpochScope<'_>) -> u64 {
+        self.hasher.hash_one((owner, scope))
     }
 }
 
@@ -148,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_write_outdates_what_it_changed() {
-        let epochs = Epochs::new();
+        let epochs = Epochs::new(None);
         let profile = ProfileName::new("p");
         let of = |path, is_list| {
             let collection = Some("/e/");
@@ -156,20 +213,20 @@ mod tests {
         };
         let (object, list) = (of("/e/1/", false), of("/e/list/", true));
         assert!(epochs.is_current(&object) && epochs.is_current(&list));
-        epochs.advance(None, EpochScope::Lists("/e/"));
+        epochs.advance(None, EpochScope::Lists("/e/"), None);
         assert!(epochs.is_current(&object) && !epochs.is_current(&list));
         let list = of("/e/list/", true);
-        epochs.advance(None, EpochScope::Path("/e/1/"));
+        epochs.advance(None, EpochScope::Path("/e/1/"), None);
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
         let object = of("/e/1/", false);
-        epochs.advance(None, EpochScope::Objects("/e/"));
+        epochs.advance(None, EpochScope::Objects("/e/"), None);
         assert!(!epochs.is_current(&object) && epochs.is_current(&list));
     }
 
     #[test]
     fn a_notice_outdates_an_object_under_every_path_and_the_lists_of_its_profile() {
         const ID: &str = "6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e55";
-        let epochs = Epochs::new();
+        let epochs = Epochs::new(None);
         let (mine, other) = (ProfileName::new("mine"), ProfileName::new("other"));
         let of = |profile, path: &str, is_list| {
             let collection = Some("/e/");
@@ -182,12 +239,12 @@ mod tests {
             object(&format!("/f/{}/rest/", ID.replace('-', ""))),
         ];
         let neighbour = object("/e/6b7d1c1e-0a63-4b2f-9d8e-3f6f0c9a1e56/");
-        epochs.advance(None, EpochScope::Object(ID.parse().unwrap()));
+        epochs.advance(None, EpochScope::Object(ID.parse().unwrap()), None);
         assert!(objects.iter().all(|object| !epochs.is_current(object)));
         assert!(epochs.is_current(&neighbour));
         let list = |profile| of(profile, "/e/list/", true);
         let (of_mine, of_other) = (list(&mine), list(&other));
-        epochs.advance(Some(&mine), EpochScope::Lists("/e/"));
+        epochs.advance(Some(&mine), EpochScope::Lists("/e/"), None);
         assert!(!epochs.is_current(&of_mine) && epochs.is_current(&of_other));
     }
 
@@ -198,15 +255,15 @@ mod tests {
 
     #[test]
     fn a_write_outdates_every_spelling_of_a_path() {
-        let epochs = Epochs::new();
+        let epochs = Epochs::new(None);
         let stamps = ["/a/0F@x/", "/a/0f%40x/", "/A/0f@x/"].map(|path| stamp(&epochs, path));
-        epochs.advance(None, EpochScope::Path("/a/0f@X/"));
+        epochs.advance(None, EpochScope::Path("/a/0f@X/"), None);
         assert!(stamps.iter().all(|stamp| !epochs.is_current(stamp)));
     }
 
     #[test]
     fn a_write_of_an_owner_outdates_its_own_responses_alone() {
-        let epochs = Epochs::new();
+        let epochs = Epochs::new(None);
         let [acme, nordic, table] = ["acme", "nordic", "table"].map(ProfileName::new);
         let owners = [None, Some(&acme), Some(&nordic)];
         for (writer, _) in owners.iter().enumerate() {
@@ -215,7 +272,7 @@ mod tests {
                 let (path, collection) = ("/e/list/", Some("/e/"));
                 epochs.stamp(&Subject { owner, profile, path, collection, is_list: true })
             });
-            epochs.advance(owners[writer], EpochScope::Lists("/e/"));
+            epochs.advance(owners[writer], EpochScope::Lists("/e/"), None);
             for (reader, stamp) in stamps.iter().enumerate() {
                 assert_eq!(epochs.is_current(stamp), reader != writer, "{writer} {reader}");
             }
@@ -224,9 +281,9 @@ mod tests {
 
     #[test]
     fn most_other_paths_stay_current() {
-        let epochs = Epochs::new();
+        let epochs = Epochs::new(None);
         let stamps: Vec<_> = (0..1000).map(|n| stamp(&epochs, &format!("/{n}"))).collect();
-        epochs.advance(None, EpochScope::Path("/1"));
+        epochs.advance(None, EpochScope::Path("/1"), None);
         assert!(!epochs.is_current(&stamps[1]));
         assert!(stamps.iter().filter(|stamp| epochs.is_current(stamp)).count() > 990);
     }

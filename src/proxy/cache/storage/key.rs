@@ -75,6 +75,11 @@ impl CacheKey {
         self.generation
     }
 
+    /// Path and query, in their one spelling.
+    pub(in crate::proxy::cache) fn target(&self) -> &str {
+        &self.target
+    }
+
     pub(in crate::proxy::cache) fn path(&self) -> &str {
         path_of(&self.target)
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::epochs::{EpochStamp, Epochs};
 use crate::{
+    audit::CacheResult,
     domain::{Operation, RequestId},
     proxy::{
         cache::{
@@ -29,7 +30,7 @@ use crate::{
             },
             status::CACHE_STATUS,
         },
-        call::REQUEST_ID,
+        call::{CallFacts, REQUEST_ID},
         profile::{FeedMark, Validity},
     },
 };
@@ -55,12 +56,21 @@ pub(in crate::proxy::cache) struct StoredResponse {
 pub(in crate::proxy::cache) struct Provenance {
     /// The call that fetched the body.
     pub(in crate::proxy::cache) request_id: RequestId,
+    /// The chain of the trail that has that call, if it is another member's.
+    pub(in crate::proxy::cache) chain: Option<Arc<str>>,
     pub(in crate::proxy::cache) operation: Option<Arc<Operation>>,
     pub(in crate::proxy::cache) stamp: EpochStamp,
     pub(in crate::proxy::cache) mark: FeedMark,
 }
 
 impl Provenance {
+    /// Notes for the record of a call that this answers it.
+    pub(in crate::proxy::cache) fn note(&self, result: CacheResult, facts: &mut CallFacts) {
+        facts.cache = Some(result);
+        facts.source_request_id = Some(self.request_id);
+        facts.source_chain.clone_from(&self.chain);
+    }
+
     /// Whether neither a write nor a notice has outdated what the fetch brings.
     pub(in crate::proxy::cache) fn is_current(&self, epochs: &Epochs) -> bool {
         epochs.is_current(&self.stamp) && !self.mark.is_dropped()

@@ -20,7 +20,11 @@ use super::{
     key::{CacheKey, CacheKeyRef},
     response::StoredResponse,
 };
-use crate::{domain::ProfileName, proxy::profile::Validity};
+use crate::{
+    domain::ProfileName,
+    fleet::{Horizon, Position},
+    proxy::{cache::shared::SharedStats, profile::Validity},
+};
 
 /// The stored responses. They are personal data, so the type cannot be printed.
 pub(in crate::proxy::cache) struct ResponseStore {
@@ -52,7 +56,7 @@ impl Selected {
 }
 
 impl ResponseStore {
-    pub(in crate::proxy::cache) fn new(max_bytes: u64) -> Self {
+    pub(in crate::proxy::cache) fn new(max_bytes: u64, horizon: Option<Arc<Horizon>>) -> Self {
         let responses = moka::sync::Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &CacheKey, variants: &Variants| {
@@ -62,7 +66,7 @@ impl ResponseStore {
             .build_with_hasher(ahash::RandomState::new());
         Self {
             responses,
-            epochs: Epochs::new(),
+            epochs: Epochs::new(horizon),
             purges: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -127,10 +131,11 @@ impl ResponseStore {
         &self,
         owner: Option<&ProfileName>,
         scopes: impl IntoIterator<Item = EpochScope<'a>>,
+        at: Option<Position>,
     ) {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
         for scope in scopes {
-            self.epochs.advance(owner, scope);
+            self.epochs.advance(owner, scope, at);
         }
     }
 
@@ -225,6 +230,7 @@ impl ResponseStore {
             refused: count(&self.refused),
             purged: count(&self.purged),
             invalidations: count(&self.invalidations),
+            shared: None,
             by_operation,
         }
     }
@@ -254,6 +260,9 @@ pub struct CacheStats {
     pub purged: u64,
     /// Writes that invalidated something.
     pub invalidations: u64,
+    /// What was found among the responses of other members of the fleet, if they are shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedStats>,
     /// The responses of each operation; `none` for requests that match no operation.
     pub by_operation: BTreeMap<Arc<str>, OperationUsage>,
 }

@@ -178,7 +178,7 @@ async fn an_object_has_one_name_in_either_case() {
     }
     let bench = default_bench();
     bench.get(&upper).send().await;
-    assert_eq!(bench.cache.purge(None, Some(ID), None), 1);
+    assert_eq!(bench.cache.purge(None, Some(ID), None, None), 1);
     // A `Location` is in the upstream's own spelling.
     bench.get(PK).send().await;
     bench.upstream.then(reply(201).header("location", &upper));
@@ -220,14 +220,14 @@ async fn a_purge_removes_an_operation_an_object_or_both() {
         }
     };
     fill().await;
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), Some(ID), None), 1);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), Some(ID), None, None), 1);
     assert_ne!(bench.get(PK).send().await.result, Some(CacheResult::Hit));
     assert_eq!(bench.get(OTHER).send().await.result, Some(CacheResult::Hit));
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None), 2);
-    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None), 0);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None, None), 2);
+    assert_eq!(bench.cache.purge(Some("subtenant.get"), None, None, None), 0);
     fill().await;
     // The object, and both lists, which may hold it.
-    assert_eq!(bench.cache.purge(None, Some(&ID.to_uppercase()), None), 3);
+    assert_eq!(bench.cache.purge(None, Some(&ID.to_uppercase()), None, None), 3);
     assert_eq!(bench.cache.purge_all(), 1);
     assert_eq!(bench.cache.stats().purged, 7);
     assert_eq!(bench.cache.stats().responses, 0);

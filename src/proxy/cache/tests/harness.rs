@@ -61,7 +61,7 @@ impl Bench {
     /// That of a gateway in a fleet.
     pub(crate) fn of_member(settings: Settings, fleet: Option<Arc<Member>>) -> Self {
         let clock = TestClock::default();
-        let cache = Cache::assemble(settings, Arc::new(clock), fleet);
+        let cache = Cache::assemble(settings, Arc::new(clock), fleet, None);
         let (upstream, generation) = (Upstream::default(), Counter::default());
         let stage = stage(&cache, &generation, &upstream);
         let profile = profile("production", &generation);

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod faults;
+mod keys;
 mod logins;
 mod openbao;
 mod rotation;

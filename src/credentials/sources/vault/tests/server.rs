@@ -87,8 +87,15 @@ impl Server {
         let token = HeaderValue::from_static(ROOT_TOKEN);
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
         let about = About::Secret;
-        let call =
-            VaultCall { name: "a test's call", about, method, path, token: Some(&token), body };
+        let call = VaultCall {
+            name: "a test's call",
+            about,
+            method,
+            path,
+            version: None,
+            token: Some(&token),
+            body,
+        };
         match client.call(call).await {
             Ok(answer) => {
                 let body = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
