@@ -136,7 +136,7 @@ fn memory(policy: Option<&str>, used_for: Use) -> Step {
         Some("noeviction") if used_for == Use::Entries => {
             let found = "with `maxmemory-policy noeviction`, notices find no room when entries have taken all";
             Step::doubtful(WHAT, found).advise(Some(
-                "set `maxmemory-policy volatile-ttl`: entries make room, and notices stay",
+                "set `maxmemory-policy volatile-lru`: entries make room, and notices stay",
             ))
         }
         Some(policy) => Step::good(WHAT, format!("`maxmemory-policy {policy}` keeps the notices")),
