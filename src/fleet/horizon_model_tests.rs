@@ -271,7 +271,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn nothing_is_older_than_a_change_that_is_known(steps in prop::collection::vec(step(), 1..120)) {
