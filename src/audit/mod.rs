@@ -254,7 +254,7 @@ pub use record::{
 };
 pub use recover::RecoverError;
 pub use retention::Blocked;
-pub use settings::{Durability, ListIds, ObjectIds, OnFailure, Settings, WitnessSettings};
+pub use settings::{Durability, ListIds, LogKind, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{

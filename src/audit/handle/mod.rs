@@ -88,7 +88,8 @@ impl Trail {
         let mut encoder = Encoder::new(recovered.tip, naming);
         write_recovery_markers(&recovered, &mut encoder);
         let instance = settings.instance_name();
-        let names = Names { origin: &settings.origin, instance: &instance };
+        let names =
+            Names { origin: &settings.origin, instance: &instance, log: settings.log };
         let next_seq = encoder.tip().seq + 1;
         let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
         let end = TrailEnd { last_seq, next_seq, is_cut };
@@ -117,7 +118,7 @@ impl Trail {
         };
         let (publisher, heads) =
             HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
-        let checkpoints = Publisher::new(directory.path(), readers, heads);
+        let checkpoints = Publisher::new(settings.log, directory.path(), readers, heads);
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
             checkpoints.write(&nothing).map_err(at)?;
