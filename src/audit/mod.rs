@@ -222,8 +222,10 @@ mod syncer;
 mod writer;
 mod space;
 mod retention;
+mod entry;
 mod export;
 mod handle;
+mod fleet_log;
 mod line;
 mod lines;
 mod read;
@@ -239,7 +241,9 @@ pub use checkpoint::Checkpoint;
 pub use coverage::{Coverage, Missing, MissingCause, RecordPoint, Shortfall};
 pub use directory::{TrailDirectoryError, TrailSegment, has_steady_numbers};
 pub use encode::{CALL_FIELDS, SCHEMA};
+pub use entry::{Finding, FindingKind};
 pub use export::{ExportError, ResendError, Resent, resend};
+pub use fleet_log::{FleetLog, FleetLogStatus};
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
@@ -258,7 +262,7 @@ pub use settings::{Durability, ListIds, LogKind, ObjectIds, OnFailure, Settings,
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, KeySource, PartCheck, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem,
-    TrailProblemKind, Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
-    verify_store,
+    FleetLogReport, KeptReport, KeySource, PartCheck, StoreReport, ToldChain, ToldReport,
+    TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict, VerifyError,
+    VerifyOptions, VerifyReport, VouchingKey, verify, verify_fleet_log, verify_store,
 };
