@@ -36,6 +36,7 @@ mod vault_proxy;
 
 mod activations;
 mod disk;
+mod fleet;
 mod floods;
 mod forged;
 mod fresh;
@@ -120,6 +121,8 @@ enum Scenario {
     Floods(floods::Options),
     /// All floods at once, from callers who may little or nothing, beside those who behave
     Hostile(hostile::Options),
+    /// A thousand members on one store: writes, pauses, a store that hangs, and one that comes back empty
+    Fleet(fleet::Options),
     /// Objects change while notices of it are lost, late and broken: no read is older than promised
     Fresh(fresh::Options),
     /// A flood of forged webhooks, and those who read
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
             Scenario::Soak(options) => soak::run(&common, &options).await,
             Scenario::Floods(options) => floods::run(&common, &options).await,
             Scenario::Hostile(options) => hostile::run(&common, &options).await,
+            Scenario::Fleet(options) => fleet::run(&common, &options).await,
             Scenario::Fresh(options) => fresh::run(&common, &options).await,
             Scenario::Forged(options) => forged::run(&common, &options).await,
             Scenario::Sizing(options) => sizing::run(&common, &options).await,

@@ -75,7 +75,7 @@ impl Noticed {
 }
 
 /// Version 0 of so many subtenants, and of a tenant for each tenth of them.
-fn people_of(activation: &ActivationHandle, count: usize) -> Arc<[Person]> {
+pub fn people_of(activation: &ActivationHandle, count: usize) -> Arc<[Person]> {
     let example = activation.object("subtenant", EXAMPLE_SUBTENANT).unwrap();
     let mut subtenant: Map<_, _> = example.as_object().unwrap().clone();
     subtenant.retain(|name, _| {

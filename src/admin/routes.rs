@@ -95,6 +95,7 @@ fn table() -> Vec<Route> {
         post("/page/verify", Access::Operate, actions::verify_form),
         delete("/cache", Access::Operate, actions::purge),
         post("/fleet/purge", Access::Operate, actions::purge_fleet),
+        post("/fleet/acknowledge", Access::Operate, actions::acknowledge),
         post("/credentials/refresh", Access::Operate, actions::refresh),
         post("/reload", Access::Operate, reload::reload),
         post("/probe", Access::Operate, actions::probe),

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::parts::Shared;
 use crate::{
-    fleet::{Describe, InUse, MOST_PROFILES, Record},
+    fleet::{Describe, InUse, MOST_PROFILES, Record, Role},
     notices::Notices,
     proxy::profile::{Profile, Profiles},
 };
 
 /// Describes the parts of one configuration, in a process of that start.
-pub(super) fn describe(shared: &Shared, started: SystemTime) -> Describe {
+pub(super) fn describe(shared: &Shared, role: Role, started: SystemTime) -> Describe {
     let started = Timestamp::try_from(started).unwrap_or_default();
     let configuration = shared.policy_id.to_string();
     let (trail, notices) = (shared.trail.clone(), Arc::clone(&shared.notices));
@@ -21,6 +21,7 @@ pub(super) fn describe(shared: &Shared, started: SystemTime) -> Describe {
         let (credentials, more) = credentials(&profiles);
         Record {
             instance: trail.stats().instance.as_deref().unwrap_or_default().to_owned(),
+            role,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: configuration.clone(),
             started,

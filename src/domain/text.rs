@@ -28,7 +28,7 @@ use super::{
     problem_base::ProblemBase,
     profile_pattern::ProfilePattern,
     proxy_choice::ProxyChoice,
-    store_url::StoreUrl,
+    store_address::StoreAddress,
     verifier_key::VerifierKey,
     witness_url::WitnessUrl,
 };
@@ -138,7 +138,7 @@ text_forms! {
     }
     LogOrigin { "log-origin", "audit.example.org/pigello", "^[!-*,-~]+$" }
     WitnessUrl { "witness-url", "https://witness.example.org/w1", "^https?://[^?#]+$" }
-    StoreUrl { "store-url", "rediss://valkey.internal:6379", "^(rediss?://[^/@?#]+/?|unix:/.+)$" }
+    StoreAddress { "store-address", "valkey.internal:6379", "^([^/@?#]+|unix:/.+)$" }
     VerifierKey {
         "verifier-key",
         "witness.example.org/w1+eba12634+BNdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea",

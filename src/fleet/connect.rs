@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{error::StoreError, settings::StoreSettings};
 use crate::{
-    domain::{Span, StoreUrl},
+    domain::{Span, StoreAddress},
     outbound::{
         Resolver, Trust, client_tls,
         race::{Dial, Finish, race},
@@ -49,7 +49,7 @@ pub(super) struct Connector(StoreSettings);
 pub(super) struct Connection {
     pub(super) asker: Asker,
     /// Where it leads.
-    pub(super) place: StoreUrl,
+    pub(super) place: StoreAddress,
     pub(super) server: Server,
     /// What comes over the channel that is subscribed to.
     inbox: mpsc::Receiver<Vec<u8>>,
@@ -94,8 +94,8 @@ impl Connector {
 
     /// Connects to the primary.
     pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
-        let place = match &self.0.url {
-            Some(url) => url.clone(),
+        let place = match &self.0.address {
+            Some(address) => address.clone(),
             None => self.primary().await?,
         };
         let connection = self.open(place, &self.login()?, STORE_PORT, ATTEMPT).await?;
@@ -105,7 +105,7 @@ impl Connector {
 
     /// Waits until the sentinels, if there are any, name another server than that one. A primary that they have left
     /// may not know.
-    pub(super) async fn moved(&self, place: &StoreUrl) -> StoreError {
+    pub(super) async fn moved(&self, place: &StoreAddress) -> StoreError {
         if self.0.sentinels.is_empty() {
             return std::future::pending().await;
         }
@@ -118,7 +118,7 @@ impl Connector {
     }
 
     /// Asks one sentinel after the other where the primary is.
-    async fn primary(&self) -> Result<StoreUrl, StoreError> {
+    async fn primary(&self) -> Result<StoreAddress, StoreError> {
         let service = self.0.service.as_deref().unwrap_or_default();
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
@@ -127,7 +127,6 @@ impl Connector {
         let mut sentinels = self.0.sentinels.clone();
         fastrand::shuffle(&mut sentinels);
         for sentinel in sentinels {
-            let is_tls = sentinel.is_tls();
             let asked = async {
                 let login = self.sentinel_login()?;
                 let (mut sentinel, _) =
@@ -136,7 +135,7 @@ impl Connector {
             };
             match asked.await {
                 Ok(Some((host, port))) => {
-                    return Ok(StoreUrl::Tcp { host: host.into(), port: Some(port), is_tls });
+                    return Ok(StoreAddress::Tcp { host: host.into(), port: Some(port) });
                 }
                 Ok(None) => {}
                 Err(error) => last = Some(Box::new(error)),
@@ -148,18 +147,18 @@ impl Connector {
     /// Opens a connection, and returns it with the role of the server.
     async fn open(
         &self,
-        place: StoreUrl,
+        place: StoreAddress,
         login: &Login,
         port: u16,
         limit: Duration,
     ) -> Result<(Connection, String), StoreError> {
         let opened = async {
             let stream: Box<dyn Transport> = match &place {
-                StoreUrl::Unix(path) => {
+                StoreAddress::Unix(path) => {
                     Box::new(UnixStream::connect(path).await.map_err(StoreError::Connect)?)
                 }
-                StoreUrl::Tcp { host, port: named, .. } => {
-                    let tls = if place.is_tls() { self.tls()? } else { None };
+                StoreAddress::Tcp { host, port: named } => {
+                    let tls = self.tls()?;
                     dial(Host { host, tls }, named.unwrap_or(port), limit).await?
                 }
             };
@@ -252,7 +251,7 @@ impl Connection {
     /// Logs in, and returns the connection with the role of the server.
     async fn start(
         stream: Box<dyn Transport>,
-        place: StoreUrl,
+        place: StoreAddress,
         login: &Login,
     ) -> Result<(Self, String), StoreError> {
         let mut info = RedisConnectionInfo::default()

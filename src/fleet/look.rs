@@ -8,7 +8,7 @@ use super::{
     sealed::FleetKeys,
     settings::{Settings, key_of},
 };
-use crate::domain::StoreUrl;
+use crate::domain::StoreAddress;
 
 /// What was found.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Findings {
     /// What the server says of itself.
     pub server: Server,
     /// Where the primary is.
-    pub place: StoreUrl,
+    pub place: StoreAddress,
     /// The commands that the user may not run.
     pub forbidden: Vec<&'static str>,
     /// What becomes of keys when memory is short, if the user may ask.

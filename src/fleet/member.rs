@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    Role,
     breaker::Breaker,
     bus::Bus,
     change::Change,
@@ -64,6 +65,8 @@ struct Link {
 pub struct FleetStatus {
     /// The name of the fleet.
     pub name: String,
+    /// What this gateway is in it.
+    pub role: &'static str,
     /// The addresses of the store, or of its sentinels.
     pub store: Vec<String>,
     /// Whether there is a connection to it.
@@ -121,6 +124,11 @@ impl Member {
             breaker: Breaker::default(),
             link: Mutex::new(link),
         }))
+    }
+
+    /// What this gateway is in the fleet.
+    pub fn role(&self) -> Role {
+        self.settings.role
     }
 
     /// Has that one hear of changes from here on.
@@ -245,6 +253,7 @@ impl Member {
         let reason = |(reason, count): (Break, u64)| BreakCount { reason: reason.label(), count };
         FleetStatus {
             name: self.settings.name.clone(),
+            role: self.settings.role.label(),
             store: self.settings.store.addresses().map(ToString::to_string).collect(),
             connected: link.server.is_some(),
             since: link.since,

@@ -48,4 +48,4 @@ pub use member::{BreakCount, FleetStatus, Member};
 pub use members::{Members, Seen};
 pub use record::{Describe, InUse, MOST_PROFILES, Record, TrailHead};
 pub use sealed::KeyError;
-pub use settings::{Settings, StoreSettings};
+pub use settings::{Role, Settings, StoreSettings};

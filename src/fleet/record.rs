@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Role;
 use crate::domain::ProfileName;
 
 /// What a member says of itself. A field that a later version adds is skipped by those before it.
@@ -12,6 +13,9 @@ use crate::domain::ProfileName;
 pub struct Record {
     /// What it is called, as in the audit trail.
     pub instance: String,
+    /// What it is in the fleet.
+    #[serde(default)]
+    pub role: Role,
     /// The version of the program.
     pub version: String,
     /// The identifier of the configuration in force, which each audit record has as `policy`.
@@ -114,6 +118,7 @@ impl Record {
         };
         Self {
             instance: "one".to_owned(),
+            role: Role::Member,
             version: "1.0.0".to_owned(),
             configuration: configuration.to_owned(),
             started: Timestamp::UNIX_EPOCH,

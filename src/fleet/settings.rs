@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::{Name, Span, StoreUrl, Text},
+    domain::{Name, Span, StoreAddress, Text},
     outbound::ClientCertificate,
 };
 
@@ -18,6 +18,12 @@ pub struct Settings {
     /// Its name, which is part of every key and channel: fleets of one store never meet.
     #[schemars(with = "Text<Name>")]
     pub name: String,
+    /// What this gateway is in it.
+    #[serde(default)]
+    pub role: Role,
+    /// The name of this member, which is that of its audit trail, too. Default: `audit.instance`, or else the name of
+    /// the host or the pod.
+    pub instance: Option<String>,
     /// The file with the key that seals what members tell each other, which nobody else may read: 32 bytes in Base64,
     /// as `openssl rand -base64 32` makes them. All members have the same. While it is replaced, the old one stands on
     /// a second line.
@@ -28,15 +34,35 @@ pub struct Settings {
     pub store: StoreSettings,
 }
 
+/// What a gateway is in its fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// One of many.
+    #[default]
+    Member,
+    /// One of a few, which do for all members what need not be done by each.
+    Hub,
+}
+
+impl Role {
+    /// As the configuration has it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Hub => "hub",
+        }
+    }
+}
+
 /// The store: Valkey 8 or newer, or Redis 7 or newer; one primary, with or without replicas, and not a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// Where it is: `rediss://` with TLS, `redis://` without it and only on this machine, or `unix:` and the path of
-    /// a socket. Or `sentinels` say where.
-    pub url: Option<StoreUrl>,
-    /// The sentinels, which say where the primary is. It is reached as they are: with TLS if they are.
-    pub sentinels: Vec<StoreUrl>,
+    /// Where it is: host and port, or `unix:` and the path of a socket. Or `sentinels` say where.
+    pub address: Option<StoreAddress>,
+    /// The sentinels, which say where the primary is.
+    pub sentinels: Vec<StoreAddress>,
     /// What the sentinels call the store.
     pub service: Option<String>,
     /// The user name that the sentinels know, if they know any.
@@ -44,6 +70,8 @@ pub struct StoreSettings {
     /// The file with the password for the sentinels, like `password_file`.
     #[schemars(with = "Option<Text<PathBuf>>")]
     pub sentinel_password_file: Option<PathBuf>,
+    /// Whether connections over TCP use TLS, also those to sentinels. Without it a store must be on this machine.
+    pub tls: bool,
     /// The number of the database.
     pub database: u16,
     /// The user name. Default: the store's user `default`.
@@ -70,11 +98,12 @@ pub struct StoreSettings {
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
-            url: None,
+            address: None,
             sentinels: Vec::new(),
             service: None,
             sentinel_username: None,
             sentinel_password_file: None,
+            tls: true,
             database: 0,
             username: None,
             password_file: None,
@@ -89,13 +118,13 @@ impl Default for StoreSettings {
 
 impl StoreSettings {
     /// Every address that it names.
-    pub fn addresses(&self) -> impl Iterator<Item = &StoreUrl> {
-        self.url.iter().chain(&self.sentinels)
+    pub fn addresses(&self) -> impl Iterator<Item = &StoreAddress> {
+        self.address.iter().chain(&self.sentinels)
     }
 
     /// Whether connections use TLS.
     pub fn is_tls(&self) -> bool {
-        self.addresses().any(StoreUrl::is_tls)
+        self.tls && self.addresses().any(|address| matches!(address, StoreAddress::Tcp { .. }))
     }
 
     /// The client certificate.

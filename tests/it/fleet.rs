@@ -23,7 +23,7 @@ fn fleet(store: &Store, keys: &str) -> String {
 }
 
 fn at(store: &Store) -> String {
-    fleet(store, &format!("url = \"{}\"", store.url()))
+    fleet(store, &format!("address = \"{}\"", store.address()))
 }
 
 /// The state of the fleet, once it is so.
@@ -67,14 +67,14 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
     let () = store.ask(&user).await;
     let file = store.secret("password", &format!("{PASSWORD}\n"));
     let keys = format!(
-        "url = \"{}\"\ndatabase = 3\nusername = \"gateway\"\npassword_file = \"{}\"",
-        store.url(),
+        "address = \"{}\"\ndatabase = 3\nusername = \"gateway\"\npassword_file = \"{}\"",
+        store.address(),
         file.display()
     );
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).with(&fleet(&store, &keys)).start().await;
     let fleet = until_connected(&gateway).await;
-    assert_eq!(fleet["store"][0], store.url());
+    assert_eq!(fleet["store"][0], store.address());
     assert!(fleet["server"].as_str().unwrap().starts_with("valkey 9."), "{fleet}");
     let clients: String = store.ask(redis::cmd("CLIENT").arg("LIST")).await;
     assert!(clients.contains("db=3") && clients.contains("user=gateway"), "{clients}");
@@ -90,7 +90,7 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
 async fn a_wrong_password_is_told_and_the_next_one_is_read() {
     let Some(store) = Store::valkey(&["--requirepass", PASSWORD]) else { return };
     let file = store.secret("password", "made-up-and-wrong");
-    let keys = format!("url = \"{}\"\npassword_file = \"{}\"", store.url(), file.display());
+    let keys = format!("address = \"{}\"\npassword_file = \"{}\"", store.address(), file.display());
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).with(&fleet(&store, &keys)).start().await;
     let refused = until(&gateway, |fleet| fleet["last_error"].is_string()).await;
@@ -120,7 +120,7 @@ async fn tls_uses_the_configured_authority_and_client_certificate() {
     let Some((store, port)) = Store::redis_with_tls(&arguments) else { return };
     let (chain, key) = (file("client.pem", &client.certificate), file("client.key", &client.key));
     let keys = |host: &str, ca: &str, more: &str| {
-        fleet(&store, &format!("url = \"rediss://{host}:{port}\"\nca_file = \"{ca}\"\n{more}"))
+        fleet(&store, &format!("address = \"{host}:{port}\"\nca_file = \"{ca}\"\n{more}"))
     };
     let own = format!("certificate = \"{chain}\"\nprivate_key = \"{key}\"\n");
     let pigello = pigello().await;
@@ -189,7 +189,7 @@ async fn sentinels_lead_to_the_primary_and_to_its_successor() {
     let keys = fleet(
         &primary,
         &format!(
-            "sentinels = [\"redis://127.0.0.1:{away}\", \"redis://127.0.0.1:{sentinel}\"]\nservice = \"pigello\""
+            "tls = false\nsentinels = [\"127.0.0.1:{away}\", \"127.0.0.1:{sentinel}\"]\nservice = \"pigello\""
         ),
     );
     let pigello = pigello().await;
@@ -249,13 +249,20 @@ async fn another_fleet_needs_a_restart_and_any_other_reload_keeps_the_connection
 async fn look(store: &Store, tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
     let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
     let (name, key_file) = ("test".to_owned(), store.secret("key", KEY));
-    fleet::look(&fleet::Settings { name, key_file, store: settings }).await
+    fleet::look(&fleet::Settings {
+        name,
+        key_file,
+        store: settings,
+        role: fleet::Role::Hub,
+        instance: None,
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_finds_version_rights_policy_and_clock() {
     let Some(store) = Store::valkey(&["--maxmemory-policy", "allkeys-lru"]) else { return };
-    let findings = look(&store, &format!("url = \"{}\"", store.url())).await.unwrap();
+    let findings = look(&store, &format!("address = \"{}\"", store.address())).await.unwrap();
     assert!(findings.server.is_new_enough() && findings.forbidden.is_empty(), "{findings:?}");
     assert_eq!(findings.policy.as_deref(), Some("allkeys-lru"));
     assert!(findings.ahead.unwrap().abs() <= 1);
@@ -264,8 +271,8 @@ async fn a_check_finds_version_rights_policy_and_clock() {
     let () = store.ask(&user).await;
     let file = store.secret("password", PASSWORD);
     let keys = format!(
-        "url = \"{}\"\nusername = \"poor\"\npassword_file = \"{}\"",
-        store.url(),
+        "address = \"{}\"\nusername = \"poor\"\npassword_file = \"{}\"",
+        store.address(),
         file.display()
     );
     let findings = look(&store, &keys).await.unwrap();
@@ -314,5 +321,5 @@ async fn check_online_tells_what_is_wrong_with_the_store() {
     store.kill();
     let told = check().await;
     assert!(told.contains("the store cannot be reached"), "{told}");
-    assert!(told.contains("is `fleet.store.url` right"), "{told}");
+    assert!(told.contains("is `fleet.store.address` right"), "{told}");
 }

@@ -98,18 +98,18 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
 /// The tables of a member.
 pub(crate) fn member(store: &Store, key_file: &Path) -> String {
     format!(
-        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\nurl = \"{}\"\nreconnect = \"300ms\"\n\
+        "[fleet]\nname = \"test\"\nkey_file = \"{}\"\n[fleet.store]\naddress = \"{}\"\nreconnect = \"300ms\"\n\
          [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\n",
         key_file.display(),
-        store.url()
+        store.address()
     )
 }
 
 /// Where the store of a member is, and through which sentinel it is found.
 fn behind(sentinel: u16, tables: &str) -> String {
-    let url = tables.lines().find(|line| line.starts_with("url = ")).unwrap();
+    let url = tables.lines().find(|line| line.starts_with("address = ")).unwrap();
     let sentinels =
-        format!("sentinels = [\"redis://127.0.0.1:{sentinel}\"]\nservice = \"pigello\"");
+        format!("tls = false\nsentinels = [\"127.0.0.1:{sentinel}\"]\nservice = \"pigello\"");
     tables.replace(url, &sentinels)
 }
 
@@ -523,7 +523,10 @@ async fn the_command_shows_the_fleet_and_purges_it() {
     until(&fleet.two, |fleet| fleet["heard"] == 1).await;
     assert!(!read(&fleet.two, &object()).await.1);
     let (told, failed) = command(&fleet.two, &["status"]).await;
-    assert!(!failed && told.contains("fleet        test\nstore        valkey 9."), "{told}");
+    assert!(
+        !failed && told.contains("fleet        test, as a member\nstore        valkey 9."),
+        "{told}"
+    );
     assert!(told.contains("heard        1 changes of others\n"), "{told}");
     fleet.store.kill();
     until(&fleet.two, |fleet| fleet["hearing"] == false).await;

@@ -31,6 +31,7 @@ mod faults;
 mod fleet;
 mod fleet_bus;
 mod fleet_members;
+mod fleet_trails;
 mod foresight;
 mod forward_proxy;
 mod full_disk;

@@ -98,6 +98,7 @@ fn row(seen: &Seen) -> Markup {
     html! {
         tr {
             th scope="row" { (record.instance) @if seen.is_self { " (this one)" } }
+            td { (record.role.label()) }
             td { (cell("version", &record.version)) }
             td { (cell("configuration", &record.configuration)) }
             td { (cell("credentials", &record.credentials_in_words())) }
@@ -110,5 +111,5 @@ fn row(seen: &Seen) -> Markup {
 
 /// More are found with the search.
 const MOST_ROWS: usize = 100;
-const COLUMNS: [&str; 7] =
-    ["name", "version", "configuration", "credentials", "event log", "started", "seen"];
+const COLUMNS: [&str; 8] =
+    ["name", "role", "version", "configuration", "credentials", "event log", "started", "seen"];

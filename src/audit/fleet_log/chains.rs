@@ -226,16 +226,15 @@ impl Chains {
         let (size, before) = (head.size, known.head.size);
         let is_older = seen.written < known.written;
         let is_cloned = known.told_by(seen.process, size) && !is_older;
+        let may_be_old = is_older || head.started <= known.head.started;
         let contradiction = match size.cmp(&before) {
             _ if known.begins_anew => None,
-            Ordering::Greater => None,
-            Ordering::Equal if *root == known.root => None,
-            Ordering::Equal => Some(FindingKind::Rewritten),
-            Ordering::Less if is_older || head.started <= known.head.started => return,
-            Ordering::Less => Some(FindingKind::Shorter),
+            Ordering::Less if !may_be_old => Some(FindingKind::Shorter),
+            Ordering::Equal if *root != known.root => Some(FindingKind::Rewritten),
+            Ordering::Less | Ordering::Equal | Ordering::Greater => None,
         };
         let has_grown = size > before || known.begins_anew;
-        let has_ended = head.ended && !known.head.ended;
+        let has_ended = head.ended && !known.head.ended && size == before;
         if contradiction.is_none() && (has_grown || has_ended) {
             (known.head, known.root, known.written) = (head.clone(), *root, seen.written);
             (known.silent_for, known.is_logged) = (Duration::ZERO, false);

@@ -123,10 +123,16 @@ impl FleetLog {
         self.chains.lock().findings().cloned().collect()
     }
 
+    /// Whether the last write and the last sync succeeded.
+    pub fn is_writable(&self) -> bool {
+        self.trail.stats().writable
+    }
+
     /// Its state.
     pub fn status(&self) -> FleetLogStatus {
         let TrailStats { chain, last_seq, writable, witnesses, .. } = self.trail.stats();
-        let (chains, findings) = (self.chains.lock().len() as u64, self.findings());
+        let chains = self.chains.lock();
+        let (findings, chains) = (chains.findings().cloned().collect(), chains.len() as u64);
         FleetLogStatus { chain, last_seq, writable, chains, witnesses, findings }
     }
 
@@ -144,3 +150,6 @@ const FOLDER: &str = "fleet-log";
 const QUEUE: usize = 16_384;
 /// Heads that come together are written together.
 const BATCH: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

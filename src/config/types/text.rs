@@ -8,7 +8,7 @@ use std::{
 use crate::{
     domain::{
         Address, ByteSize, Host, LogOrigin, Name, Network, OperationPattern, Origin, PROFILE_PLACE,
-        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, StoreUrl, TextForm,
+        PathPattern, ProblemBase, ProfilePattern, ProxyChoice, Span, StoreAddress, TextForm,
         VerifierKey, WitnessUrl,
     },
     proxy::http_policy::ProfileHost,
@@ -42,7 +42,7 @@ const KINDS: [Kind; 21] = [
     of::<LogOrigin>(),
     of::<WitnessUrl>(),
     of::<VerifierKey>(),
-    of::<StoreUrl>(),
+    of::<StoreAddress>(),
     of::<Name>(),
     of::<HostName>(),
     of::<Identifier>(),
@@ -154,7 +154,7 @@ mod tests {
             "ip-and-port",
             "ip",
             "proxy",
-            "store-url",
+            "store-address",
             "operation-pattern",
             "path-pattern",
             "name",

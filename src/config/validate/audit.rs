@@ -2,12 +2,12 @@
 
 use super::checker::Checker;
 use crate::{
-    audit::{ListIds, ObjectIds},
+    audit::{self, ListIds, ObjectIds},
     config::key::KeyPath,
 };
 
 impl Checker<'_> {
-    pub(super) fn audit(&mut self) {
+    pub(super) fn audit(&mut self) -> audit::Settings {
         let audit = &self.config.audit;
         let table = KeyPath::root().key("audit");
         if audit.object_key.is_some() && !audit.hashes() {
@@ -29,13 +29,7 @@ impl Checker<'_> {
         }
         self.more_than_none(&table.key("segment_bytes"), audit.segment_bytes, "128MiB");
         self.above_zero(&table.key("checkpoint_interval"), audit.checkpoint_interval);
-        if audit.instance.as_ref().is_some_and(|name| name.len() > MAX_INSTANCE) {
-            self.problem(
-                &table.key("instance"),
-                format!("longer than {MAX_INSTANCE} bytes"),
-                "write a short name, like the name of a host",
-            );
-        }
+        let instance = self.instance();
         for (at, witness) in audit.witnesses.iter().enumerate() {
             let origin = witness.url.origin();
             if !origin.is_tls() && !origin.is_loopback() {
@@ -59,6 +53,31 @@ impl Checker<'_> {
         if let Some(size) = audit.retain_bytes {
             self.more_than_none(&table.key("retain_bytes"), size, "128MiB");
         }
+        audit::Settings { instance, ..audit.clone() }
+    }
+
+    /// The name of this gateway, which it has in its trail and in its fleet.
+    fn instance(&mut self) -> Option<String> {
+        let root = KeyPath::root();
+        let of_trail = self.config.audit.instance.as_ref();
+        let of_fleet = self.config.fleet.as_ref().and_then(|fleet| fleet.instance.as_ref());
+        for (table, name) in [("audit", of_trail), ("fleet", of_fleet)] {
+            if name.is_some_and(|name| name.len() > MAX_INSTANCE) {
+                self.problem(
+                    &root.key(table).key("instance"),
+                    format!("longer than {MAX_INSTANCE} bytes"),
+                    "write a short name, like the name of a host",
+                );
+            }
+        }
+        if of_trail.zip(of_fleet).is_some_and(|(trail, fleet)| trail != fleet) {
+            self.problem(
+                &root.key("fleet").key("instance"),
+                "is another name than `audit.instance`, and a gateway has one",
+                "remove one of them",
+            );
+        }
+        of_fleet.or(of_trail).cloned()
     }
 }
 

@@ -42,15 +42,15 @@ impl Checker<'_> {
 
     fn way_to_store(&mut self, table: &KeyPath, store: &StoreSettings) {
         let sentinels = table.key("sentinels");
-        match (&store.url, store.sentinels.is_empty()) {
+        match (&store.address, store.sentinels.is_empty()) {
             (None, true) => self.problem(
-                &table.key("url"),
+                &table.key("address"),
                 "is missing",
-                "write `url = \"rediss://valkey.internal:6379\"`, or `sentinels` and `service`",
+                "write `address = \"valkey.internal:6379\"`, or `sentinels` and `service`",
             ),
             (Some(_), false) => self.problem(
                 &sentinels,
-                "and `url` cannot both say where the store is",
+                "and `address` cannot both say where the store is",
                 "remove one of them",
             ),
             (None, false) if store.service.is_none() => self.problem(
@@ -59,13 +59,6 @@ impl Checker<'_> {
                 "write the name of `sentinel monitor NAME …`, often `mymaster`",
             ),
             _ => {}
-        }
-        if store.sentinels.iter().any(|it| it.is_tls() != store.is_tls()) {
-            self.problem(
-                &sentinels,
-                "are reached some with and some without TLS, so how is the store reached?",
-                "write `rediss://` for all of them",
-            );
         }
         if store.sentinels.is_empty() {
             for (key, is_set) in [
@@ -82,21 +75,12 @@ impl Checker<'_> {
     }
 
     fn store_tls(&mut self, table: &KeyPath, store: &StoreSettings) {
-        let at = |key: &str, at: Option<usize>| match at {
-            Some(at) => table.key(key).index(at),
-            None => table.key(key),
-        };
-        let urls = store.url.iter().map(|url| (at("url", None), url));
-        let sentinels = store.sentinels.iter().enumerate();
-        let sentinels = sentinels.map(|(number, url)| (at("sentinels", Some(number)), url));
-        for (key, url) in urls.chain(sentinels) {
-            if !url.is_tls() && !url.is_local() {
-                self.problem(
-                    &key,
-                    "plain `redis://` leads to another machine, so the password would travel in clear",
-                    "write `rediss://`",
-                );
-            }
+        if !store.tls && store.addresses().any(|address| !address.is_local()) {
+            self.problem(
+                &table.key("tls"),
+                "is off, and the store is on another machine, so the password would travel in clear",
+                "remove the key, or name a store on this machine",
+            );
         }
         if store.certificate.is_some() != store.private_key.is_some() {
             let (there, missing) = match store.certificate {
@@ -115,7 +99,7 @@ impl Checker<'_> {
             {
                 if is_set {
                     let message = "has no effect, because the store is reached without TLS";
-                    self.warning(&table.key(key), message, "write `rediss://`, or remove it");
+                    self.warning(&table.key(key), message, "remove it");
                 }
             }
         }

@@ -40,7 +40,6 @@ pub(super) fn check(
     checker.listeners();
     checker.profiles();
     checker.policy();
-    checker.audit();
     checker.timeouts();
     checker.limits();
     checker.breaker();
@@ -63,7 +62,7 @@ pub(super) fn check(
         cache: checker.cache(&catalog),
         notices: checker.notices(),
         fleet: checker.fleet(),
-        audit: config.audit.clone(),
+        audit: checker.audit(),
         timeouts: config.timeouts,
         limits: config.limits,
         retry: config.retry,

@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// The address of its Unix socket.
-    pub fn url(&self) -> String {
+    pub fn address(&self) -> String {
         format!("unix:{}", self.folder.path().join("store.sock").display())
     }
 
@@ -114,7 +114,7 @@ impl Store {
 
     /// Asks it as an operator.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> T {
-        let client = redis::Client::open(self.url().replace("unix:", "unix://")).unwrap();
+        let client = redis::Client::open(self.address().replace("unix:", "unix://")).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         command.query_async(&mut connection).await.unwrap()
     }

@@ -59,7 +59,7 @@ fn remedy(error: &StoreError) -> Option<String> {
                 .to_owned()
         }
         StoreError::Connect(_) | StoreError::TooSlow(_) => {
-            "is `fleet.store.url` right, and does the store accept connections from here?"
+            "is `fleet.store.address` right, and does the store accept connections from here?"
                 .to_owned()
         }
         StoreError::NoPrimary(_) => {
