@@ -208,6 +208,16 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// Stops it from running, as a machine that hangs.
+    pub fn hang(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
     /// Starts it again on what it left behind.
     pub async fn restart(&mut self) {
         let config = self.path("gateway.toml");

@@ -33,6 +33,7 @@ mod trail;
 mod upstream;
 mod vault;
 mod vault_proxy;
+mod versions;
 
 mod activations;
 mod disk;
@@ -123,6 +124,8 @@ enum Scenario {
     Hostile(hostile::Options),
     /// A thousand members on one store: writes, pauses, a store that hangs, and one that comes back empty
     Fleet(fleet::Options),
+    /// Objects change while the gateways and the store of a fleet fail: no read is older than promised
+    FleetFresh(fleet::fresh::Options),
     /// Objects change while notices of it are lost, late and broken: no read is older than promised
     Fresh(fresh::Options),
     /// A flood of forged webhooks, and those who read
@@ -160,6 +163,7 @@ fn main() -> ExitCode {
             Scenario::Floods(options) => floods::run(&common, &options).await,
             Scenario::Hostile(options) => hostile::run(&common, &options).await,
             Scenario::Fleet(options) => fleet::run(&common, &options).await,
+            Scenario::FleetFresh(options) => fleet::fresh::run(&common, &options).await,
             Scenario::Fresh(options) => fresh::run(&common, &options).await,
             Scenario::Forged(options) => forged::run(&common, &options).await,
             Scenario::Sizing(options) => sizing::run(&common, &options).await,

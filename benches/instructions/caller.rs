@@ -79,7 +79,7 @@ impl Call {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         };
         let profile = match kind {
-            Kind::Fixed | Kind::Member => String::new(),
+            Kind::Fixed | Kind::Member | Kind::InFleet(_) => String::new(),
             Kind::Named => format!("Pigello-Gateway-Profile: {MEMBER}\r\n"),
         };
         let close = if self == Self::Connected { "Connection: close\r\n" } else { "" };
@@ -112,6 +112,8 @@ pub enum Kind {
     Member,
     /// A member of a template, which each call names.
     Named,
+    /// One with a table of its own, in a gateway of a fleet with that store.
+    InFleet(SocketAddr),
 }
 
 /// A caller of the gateway, with the connection it keeps.

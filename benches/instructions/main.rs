@@ -82,6 +82,10 @@ struct Instead {
     /// Compare calls of a member of a template with those of a profile with a table of its own.
     #[arg(long)]
     members: bool,
+    /// Compare calls of a gateway that is in a fleet, whose store is at that address without TLS, with those of one
+    /// that is alone.
+    #[arg(long, value_name = "ADDRESS")]
+    fleet: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -101,6 +105,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     if arguments.instead.members {
         return compare_members(arguments);
+    }
+    if let Some(store) = arguments.instead.fleet {
+        return compare_fleet(arguments, store);
     }
     if arguments.instead.update {
         let counted = count_all(arguments, Kind::Fixed)?;
@@ -142,6 +149,21 @@ fn compare_members(arguments: &Arguments) -> Result<ExitCode, Failure> {
             println!("{call} {whose}: {member} instructions, {:+.1} % of {fixed}", more * 100.0);
             holds &= kind == Kind::Named || more <= MOST_OF_MEMBER;
         }
+    }
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Counts calls of a gateway in a fleet beside those of one that is alone.
+fn compare_fleet(arguments: &Arguments, store: SocketAddr) -> Result<ExitCode, Failure> {
+    let alone = count_all(arguments, Kind::Fixed)?;
+    let mut holds = true;
+    for ((call, alone), (_, member)) in
+        alone.iter().zip(count_all(arguments, Kind::InFleet(store))?)
+    {
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let more = member as f64 / *alone as f64 - 1.0;
+        println!("{call} in a fleet: {member} instructions, {:+.1} % of {alone}", more * 100.0);
+        holds &= call.leaves() || more <= MOST_OF_FLEET;
     }
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -256,5 +278,8 @@ const CALLS: u32 = 4000;
 /// By which part a call of a loaded member may cost more than one of a profile with a table of its own. A call that
 /// names its member has one field more, which costs what any field does.
 const MOST_OF_MEMBER: f64 = 0.02;
+/// By which part an answer from memory may cost more in a fleet: it makes one atomic load more. What runs by the clock
+/// in a fleet, a reading of the bus each second, is in it.
+const MOST_OF_FLEET: f64 = 0.01;
 /// How often [`CALLS`] of each kind are made for a profile: it has as many calls of other kinds in it.
 const PROFILE_ROUNDS: u32 = 5;

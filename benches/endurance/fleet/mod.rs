@@ -3,6 +3,8 @@
 //! long does everybody take to come back to one that is empty?
 
 mod crowd;
+pub mod fresh;
+mod relay;
 mod store;
 mod world;
 

@@ -1,10 +1,11 @@
-//! Holds each read to the table in `docs/src/how-to/fresh-cache.md`.
+//! Holds each read to the tables in `docs/src/how-to/fresh-cache.md` and `fleet.md`.
 //!
 //! A read counts from when it was *begun*, so what passes until the gateway answers is in the gateway's favour.
 //! Everything else is exact: when a version was made, when reads and the event log show it, is the mock's word.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
     pub begun: Instant,
+    pub gateway: u32,
     pub person: u32,
     pub version: u32,
     pub how: How,
@@ -50,6 +52,7 @@ impl How {
 /// A write through the gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Through {
+    pub gateway: u32,
     pub person: u32,
     pub version: u32,
     /// When its answer was there.
@@ -111,6 +114,19 @@ pub struct Found {
     pub allowed: Duration,
     /// The first that was older than promised.
     pub example: Option<String>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reads, old, broken, worst, allowed, example } = self;
+        let (worst, allowed) = (worst.as_millis(), allowed.as_millis());
+        write!(
+            f,
+            "{broken} of {reads} reads; {old} showed an old version, at most {worst} ms after it could be known, \
+             {allowed} ms allowed"
+        )?;
+        example.as_ref().map_or(Ok(()), |example| write!(f, ": {example}"))
+    }
 }
 
 /// The versions of one object.
@@ -209,8 +225,8 @@ impl Judge {
         }
         // A copy that is behind shows even the writer the past. That is the delay of the lines above.
         let before = versions.through.partition_point(|write| write.answered <= begun);
-        let write = before.checked_sub(1).map(|last| versions.through[last]);
-        if let Some(write) = write {
+        let mut before = versions.through[..before].iter().rev();
+        if let Some(write) = before.find(|write| write.gateway == read.gateway) {
             let change = &versions.changes[write.version as usize];
             let is_older = read.version < write.version && change.readable == change.made;
             let newest = versions.changes.partition_point(|change| change.made <= begun);
