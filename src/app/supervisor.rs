@@ -240,7 +240,8 @@ impl Supervisor {
         let task = tokio::spawn(Arc::clone(member).run(leaving.clone()));
         self.membership = Some(Membership { task, leaving });
         if let Some(log) = &shared.fleet_log {
-            let (ending, keeping) = (self.ending.clone(), keep(Arc::clone(log), Arc::clone(member)));
+            let (ending, keeping) =
+                (self.ending.clone(), keep(Arc::clone(log), Arc::clone(member)));
             self.tasks.spawn(async move {
                 ending.run_until_cancelled(keeping).await;
             });

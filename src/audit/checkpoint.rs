@@ -249,7 +249,8 @@ mod tests {
         };
         let made = checkpoint.signed(&key);
         let head = SignedHead { note: String::new(), tree: Tree::default() };
-        let publisher = Publisher::new(LogKind::Trail, home.path(), Readers::default(), watch::channel(None).0);
+        let publisher =
+            Publisher::new(LogKind::Trail, home.path(), Readers::default(), watch::channel(None).0);
         publisher.publish(Publication { checkpoint: made.clone(), head });
         assert!(matches!(Latest::read(home.path()), Latest::Found(found) if found == made));
 

@@ -101,7 +101,9 @@ impl FindingKind {
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Silent => "no new head, and the gateway has not ended",
-            Self::Shorter => "the trail has fewer records than it had: it was cut, or an old copy was put back",
+            Self::Shorter => {
+                "the trail has fewer records than it had: it was cut, or an old copy was put back"
+            }
             Self::Rewritten => "the trail has other records than it had",
             Self::Cloned => "two gateways continue the same chain: the directory was copied",
             Self::OtherKey => "another key signs for the chain",

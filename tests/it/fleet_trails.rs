@@ -166,9 +166,7 @@ async fn a_member_that_ends_is_no_finding_and_one_whose_trail_was_cut_is() {
 
     put_back(&backup, &scene.audit("one"));
     let report = scene.check("one");
-    let is_lost = |kind: &TrailProblemKind| {
-        matches!(kind, TrailProblemKind::Lost { to, .. } if last["last_seq"] == *to)
-    };
+    let is_lost = |kind: &TrailProblemKind| matches!(kind, TrailProblemKind::Lost { to, .. } if last["last_seq"] == *to);
     assert!(report.problems.iter().any(|it| is_lost(&it.kind)), "{:?}", report.problems);
     let process = scene.run("one");
     let findings = scene.until_found(&["shorter"]).await;
@@ -203,7 +201,8 @@ async fn a_member_that_ends_is_no_finding_and_one_whose_trail_was_cut_is() {
     };
     assert_eq!(known["result"], json!(format!("chain={chain} findings=1")));
     // The fleet log has both, within a second.
-    let is = |kind: &'static str| move |line: &Value| line["kind"] == kind && line["chain"] == chain;
+    let is =
+        |kind: &'static str| move |line: &Value| line["kind"] == kind && line["chain"] == chain;
     loop {
         let lines = lines(&scene.fleet_log());
         if lines.iter().any(is("finding")) && lines.iter().any(is("acknowledged")) {

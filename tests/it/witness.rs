@@ -176,10 +176,8 @@ fn a_foreign_witness_cosigns_the_fleet_log() {
     until("the witness cosigns", || log.status().witnesses[0].size > 20);
     log.close().unwrap();
     assert!(is_cosigned(&folder));
-    let options = VerifyOptions {
-        witnesses: vec![VERIFIER.parse().unwrap()],
-        ..VerifyOptions::default()
-    };
+    let options =
+        VerifyOptions { witnesses: vec![VERIFIER.parse().unwrap()], ..VerifyOptions::default() };
     let report = verify_fleet_log(&folder, options).unwrap();
     assert_eq!(report.verdict(), Verdict::Ok, "{:?}", report.log);
     assert_eq!(report.log.witnesses, ["witness.test/siglog"]);

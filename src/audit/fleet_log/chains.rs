@@ -157,7 +157,7 @@ impl Known {
         false
     }
 
-    fn to_log(&mut self) -> Entry {
+    fn logged(&mut self) -> Entry {
         (self.is_logged, self.logged_ago) = (true, Duration::ZERO);
         Entry::Head(self.head.clone())
     }
@@ -215,7 +215,7 @@ impl Chains {
         let Some(known) = self.known.get_mut(chain) else {
             if self.has_room() {
                 let mut first = Known::first(told);
-                entries.push(first.to_log());
+                entries.push(first.logged());
                 self.known.insert(chain.clone(), first);
             }
             return;
@@ -245,7 +245,7 @@ impl Chains {
                 tracing::info!(chain, instance, "the silent audit trail is heard of again");
             }
             if silent.is_some() || head.ended {
-                entries.push(known.to_log());
+                entries.push(known.logged());
             }
         }
         for kind in contradiction.into_iter().chain(is_cloned.then_some(FindingKind::Cloned)) {
@@ -285,7 +285,7 @@ impl Chains {
             kind.in_words()
         );
         if !known.is_logged {
-            entries.push(known.to_log());
+            entries.push(known.logged());
         }
         entries.push(Entry::Finding(finding.clone()));
         self.findings.insert(key, finding);
@@ -296,12 +296,12 @@ impl Chains {
         let living = self.known.values().filter(|known| !known.is_over()).count();
         let pause = HEAD_EVERY.saturating_mul(u32::try_from(living).unwrap_or(u32::MAX));
         let due = |known: &&mut Known| !known.is_logged && known.logged_ago >= pause;
-        entries.extend(self.known.values_mut().filter(due).map(Known::to_log));
+        entries.extend(self.known.values_mut().filter(due).map(Known::logged));
     }
 
     /// The heads that the log does not have yet.
     pub(super) fn last_heads(&mut self) -> Vec<Entry> {
-        self.known.values_mut().filter(|known| !known.is_logged).map(Known::to_log).collect()
+        self.known.values_mut().filter(|known| !known.is_logged).map(Known::logged).collect()
     }
 
     /// An operator knows what is wrong with a chain. Returns how many findings there were.

@@ -106,7 +106,9 @@ impl FleetLog {
     /// is nobody's silence.
     pub fn observe(&self, seen: &[Seen], passed: Duration) {
         let entries = self.chains.lock().observe(seen, passed, Timestamp::now());
-        entries.into_iter().for_each(|entry| self.trail.enter(entry));
+        for entry in entries {
+            self.trail.enter(entry);
+        }
     }
 
     /// An operator knows of what is wrong with a chain. Returns how many findings there were.
@@ -139,7 +141,9 @@ impl FleetLog {
     /// Writes the last heads, and closes it. Blocks.
     pub fn close(&self) -> Result<u64, Unwritable> {
         let last = self.chains.lock().last_heads();
-        last.into_iter().for_each(|entry| self.trail.enter(entry));
+        for entry in last {
+            self.trail.enter(entry);
+        }
         self.trail.clone().close()
     }
 }

@@ -17,6 +17,9 @@ use crate::{
     fleet::{Record, Role, TrailHead},
 };
 
+/// What a gateway tells after its trail was changed.
+type Change = fn(&Gateway) -> Seen;
+
 const SECOND: Duration = Duration::from_secs(1);
 const CHAIN: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
@@ -154,7 +157,6 @@ fn one_that_is_killed_is_silent_until_it_is_heard_of_again() {
 #[test]
 fn a_trail_that_is_not_what_it_was_stays_found_until_somebody_knows() {
     let other_key = |one: &Gateway| Gateway { key: key(), ..one.restarted() };
-    type Change = fn(&Gateway) -> Seen;
     let changes: [(FindingKind, Change); 2] = [
         (FindingKind::Shorter, |one| one.restarted().tells(2, 9)),
         (FindingKind::Rewritten, |one| one.restarted().tells_other(2, 10, "others")),
@@ -356,9 +358,7 @@ fn a_trail_that_was_put_back_is_found_and_what_is_lost_is_told() {
     copy(backup.path(), scene.trail.path());
     let report = scene.check();
     let end = report.last_seq.unwrap();
-    let lost = |kind: &TrailProblemKind| {
-        matches!(kind, TrailProblemKind::Lost { from, to, .. } if (*from, *to) == (end + 1, last))
-    };
+    let lost = |kind: &TrailProblemKind| matches!(kind, TrailProblemKind::Lost { from, to, .. } if (*from, *to) == (end + 1, last));
     assert!(report.problems.iter().any(|problem| lost(&problem.kind)), "{:?}", report.problems);
     assert_eq!(report.verdict(), Verdict::Wrong);
 
@@ -375,9 +375,7 @@ fn a_trail_that_was_put_back_is_found_and_what_is_lost_is_told() {
     eventually("it is longer", || trail.stats().last_seq > last + 5);
     trail.close().unwrap();
     let report = scene.check();
-    let is_rewrite = |kind: &TrailProblemKind| {
-        matches!(kind, TrailProblemKind::NotAsTold { after } if (1..=end).contains(after))
-    };
+    let is_rewrite = |kind: &TrailProblemKind| matches!(kind, TrailProblemKind::NotAsTold { after } if (1..=end).contains(after));
     assert!(report.problems.iter().any(|it| is_rewrite(&it.kind)), "{:?}", report.problems);
     assert_eq!(again.acknowledge(&again.findings()[0].chain), 1);
     again.close().unwrap();
@@ -397,9 +395,7 @@ fn a_trail_that_is_gone_is_known_up_to_its_last_head() {
     eventually("as many lines as before", || trail.stats().last_seq > last);
     trail.close().unwrap();
     let doubts: Vec<_> = scene.check().doubts.into_iter().map(|doubt| doubt.kind).collect();
-    let of_chain = |kind: &TrailDoubtKind| {
-        matches!(kind, TrailDoubtKind::ToldNotCompared { to, .. } if *to == last)
-    };
+    let of_chain = |kind: &TrailDoubtKind| matches!(kind, TrailDoubtKind::ToldNotCompared { to, .. } if *to == last);
     assert!(doubts.iter().any(of_chain) && doubts.contains(&TrailDoubtKind::Untold), "{doubts:?}");
 }
 

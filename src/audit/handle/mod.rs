@@ -97,8 +97,7 @@ impl Trail {
         let mut encoder = Encoder::new(recovered.tip, naming);
         write_recovery_markers(&recovered, &mut encoder);
         let instance = settings.instance_name();
-        let names =
-            Names { origin: &settings.origin, instance: &instance, log: settings.log };
+        let names = Names { origin: &settings.origin, instance: &instance, log: settings.log };
         let next_seq = encoder.tip().seq + 1;
         let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
         let end = TrailEnd { last_seq, next_seq, is_cut };

@@ -238,7 +238,8 @@ impl Heads {
             let agrees = verify_consistency((head.size, head.root), (size, begun.root()), &proof);
             compared.push(expected.compared(chain.first_seq, agrees));
         }
-        let told = self.told.get(&chain.name).into_iter().flat_map(|told| told.heads.range(..=size));
+        let told =
+            self.told.get(&chain.name).into_iter().flat_map(|told| told.heads.range(..=size));
         for (told, root) in told {
             let Ok(proof) = Tiles::new(folder, &begun).proof_from(*told) else { continue };
             let agrees = verify_consistency((*told, *root), (size, begun.root()), &proof);

@@ -38,7 +38,9 @@ pub use doubt::{TrailDoubt, TrailDoubtKind};
 use evidence::Evidence;
 use heads::Heads;
 pub use part::PartCheck;
-pub use report::{KeptReport, ToldReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
+pub use report::{
+    KeptReport, ToldReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey,
+};
 pub use store::{StoreReport, verify_store};
 pub use told::{FleetLogReport, ToldChain, verify_fleet_log};
 use verifier::Verifier;

@@ -117,18 +117,25 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
         }
     }
     if !is_hearing {
-        return Err(Failure::failed("not every change of the fleet is heard; answers live for `ttl`"));
+        return Err(Failure::failed(
+            "not every change of the fleet is heard; answers live for `ttl`",
+        ));
     }
     if findings > 0 {
-        return Err(Failure::failed("audit trails of the fleet are not as they were")
-            .hint("compare them with `audit verify --fleet-log`; `fleet acknowledge` says that you know"));
+        return Err(Failure::failed("audit trails of the fleet are not as they were").hint(
+            "compare them with `audit verify --fleet-log`; `fleet acknowledge` says that you know",
+        ));
     }
     Ok(())
 }
 
 /// What a hub knows of the members' audit trails.
 fn tell_of_trails(log: &Value, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "\ntrails       {}, in {} lines of the fleet log", log["chains"], log["last_seq"])?;
+    writeln!(
+        out,
+        "\ntrails       {}, in {} lines of the fleet log",
+        log["chains"], log["last_seq"]
+    )?;
     for finding in log["findings"].as_array().into_iter().flatten() {
         let text = |name: &str| visible(finding[name].as_str().unwrap_or("?"));
         writeln!(
