@@ -106,7 +106,7 @@ EXTRAS = {
         "allowFrom": ["192.0.2.0/24", "2001:db8::/32"]}},
     "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     "fleet": {
-        "enabled": True, "role": "member", "name": "test",
+        "enabled": True, "role": "hub", "name": "test",
         "store": {
             "sentinels": ["s-0:26379", "s-1:26379"], "service": "pigello", "username": "", "ca": False,
             "to": [{"podSelector": {"matchLabels": {"app": "valkey"}}}], "ports": [6379, 26379]}},

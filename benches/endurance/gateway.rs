@@ -93,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// The same with these tables, too.
+    pub fn and(mut self, tables: &str) -> Self {
+        self.text.push_str(tables);
+        self
+    }
+
     /// Nothing but these tables, in front of an upstream of that authority (`ca.pem`).
     pub fn with_tables(common: &Common, authority: &str, tables: &str) -> Self {
         let mut setup = Self::bare(common, authority);

@@ -126,6 +126,8 @@ enum Scenario {
     Fleet(fleet::Options),
     /// Objects change while the gateways and the store of a fleet fail: no read is older than promised
     FleetFresh(fleet::fresh::Options),
+    /// What a read costs that another gateway of the fleet has fetched
+    FleetTier(fleet::tier::Options),
     /// Objects change while notices of it are lost, late and broken: no read is older than promised
     Fresh(fresh::Options),
     /// A flood of forged webhooks, and those who read
@@ -164,6 +166,7 @@ fn main() -> ExitCode {
             Scenario::Hostile(options) => hostile::run(&common, &options).await,
             Scenario::Fleet(options) => fleet::run(&common, &options).await,
             Scenario::FleetFresh(options) => fleet::fresh::run(&common, &options).await,
+            Scenario::FleetTier(options) => fleet::tier::run(&common, &options).await,
             Scenario::Fresh(options) => fresh::run(&common, &options).await,
             Scenario::Forged(options) => forged::run(&common, &options).await,
             Scenario::Sizing(options) => sizing::run(&common, &options).await,

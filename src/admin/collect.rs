@@ -18,7 +18,6 @@ use super::{
 use crate::{
     audit::{Blocked, FindingKind, FleetLog, WitnessStats},
     credentials,
-    fleet::Member,
     notices::{FeedStatus, SourceStatus, Stopped},
     proxy::profile::{CircuitBreakerState, Family, Profile},
     telemetry::{dropped_log_lines, meaning},
@@ -220,15 +219,21 @@ fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
 
 /// Without a fleet there is nothing to tell.
 fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
-    let Some(status) = view.fleet.as_deref().map(Member::status) else { return Ok(()) };
+    let Some(member) = view.fleet.as_deref() else { return Ok(()) };
+    let status = member.status();
     sheet.gauge("fleet_connected", flag(status.connected))?;
     sheet.counter("fleet_connections", status.connections)?;
-    sheet.gauge("fleet_hearing", flag(status.hearing))?;
-    sheet.gauge("fleet_waiting_changes", count(status.waiting))?;
+    sheet.gauge("fleet_coherent", flag(status.hearing))?;
+    sheet.gauge("fleet_lag_seconds", member.lag().as_secs_f64())?;
+    sheet.gauge("fleet_outbox", count(status.waiting))?;
     sheet.gauge("fleet_members", count(status.members))?;
     sheet.counter("fleet_messages", status.messages)?;
-    sheet.counter("fleet_heard_changes", status.heard)?;
-    let breaks = status.breaks.iter().map(|it| ([("reason", it.reason)], it.count));
+    let notices = member.kinds().flat_map(|(kind, counts)| {
+        let sources = ["own", "fleet"].into_iter().zip(counts);
+        sources.map(move |(source, count)| ([("kind", kind), ("source", source)], count))
+    });
+    sheet.counters("fleet_notices", notices)?;
+    let breaks = status.breaks.iter().map(|it| ([("why", it.reason)], it.count));
     sheet.counters("fleet_breaks", breaks)?;
     let Some(log) = view.fleet_log.as_deref().map(FleetLog::status) else { return Ok(()) };
     sheet.gauge("fleet_log_writable", flag(log.writable))?;

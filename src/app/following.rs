@@ -40,6 +40,7 @@ impl Following {
         let present: HashMap<_, _> =
             self.profiles.present().map(|profile| (profile.name.clone(), profile)).collect();
         self.notices.keep(present.values());
+        self.notices.want_to_read();
         if self.notices.settings().event_log == EventLogChoice::Off {
             return;
         }

@@ -435,7 +435,10 @@ fn fleet(
 ) -> Result<Option<Arc<Member>>, StoreError> {
     match kept {
         Some((_, kept)) => Ok(kept.fleet.clone()),
-        None => settings.fleet.clone().map(Member::open).transpose(),
+        None => {
+            let open = |fleet| Member::open(fleet, &settings.audit.instance_name());
+            settings.fleet.clone().map(open).transpose()
+        }
     }
 }
 

@@ -80,7 +80,8 @@ pub struct Settings {
 impl Settings {
     /// How long a response under a rule is fresh while no notice is missed, if that is ever proved.
     pub fn coherent_ttl(&self, rule: &cache::Rule) -> Option<Span> {
-        rule.coherent_ttl.filter(|_| self.notices.event_log == EventLogChoice::Poll)
+        let is_read = self.notices.event_log == EventLogChoice::Poll;
+        rule.coherent_ttl.filter(|_| is_read || self.fleet.is_some())
     }
 
     /// The table that a profile is made of.

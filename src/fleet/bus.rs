@@ -12,19 +12,25 @@
 //! The stream is also read once a second, so that a message that was lost is found although none follows it. The ids
 //! are the store's times, which do not come again after a failover, as plain numbers would.
 //!
+//! A tick says how long it proves something, so it must not seem younger than it is. What was not there when the stream
+//! was read to its end came later; and a message with ticks has the store's time, which its id has too.
+//!
 //! In between, this member writes its record ([`members`](super::members)).
 
 use std::{convert::Infallible, fmt, num::NonZero, str, sync::atomic::Ordering, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use super::{
-    change::Change,
+    change::{Arrival, Change},
     connect::Connection,
     error::StoreError,
     exchange::{Break, Exchange},
@@ -43,10 +49,12 @@ pub(super) struct Bus {
     opener: Opener,
     /// The last message that was heard.
     position: Option<EntryId>,
-    /// When everything was heard. What is found later in the stream was told after that.
+    /// When everything was heard, or so it seems. What is found later in the stream was told after that.
     all_heard: Instant,
+    /// When the stream was read to its end the last time.
+    all_read: Instant,
     unsent: Option<Unsent>,
-    pace: DefaultDirectRateLimiter,
+    pace: Pace,
     /// The last record of this member that was written, sealed.
     sealed: Vec<u8>,
     /// What it says, and when the next one is due.
@@ -55,14 +63,28 @@ pub(super) struct Bus {
 
 /// A message that may not be in the store yet.
 struct Unsent {
-    message: Vec<u8>,
-    /// The number of changes that are told with it.
-    upto: u64,
+    number: u64,
+    batch: Batch,
 }
 
 /// The id of an entry of the stream: a time in milliseconds, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct EntryId(u64, u64);
+
+/// Limits the messages of a second.
+type Pace = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>;
+
+/// The time since an instant, by tokio's clock, by which the bus sleeps as well.
+#[derive(Clone, Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.elapsed().into()
+    }
+}
 
 /// Entries as the store answers them: ids, and fields with values.
 type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
@@ -77,8 +99,12 @@ impl Bus {
             sealer,
             position: None,
             all_heard: Instant::now(),
+            all_read: Instant::now(),
             unsent: None,
-            pace: RateLimiter::direct(Quota::per_second(MESSAGES_A_SECOND)),
+            pace: RateLimiter::direct_with_clock(
+                Quota::per_second(MESSAGES_A_SECOND),
+                TokioClock(Instant::now()),
+            ),
             sealed: Vec::new(),
             written: None,
         })
@@ -185,7 +211,7 @@ impl Bus {
         let began = Instant::now();
         let Some(mut position) = self.position else {
             self.begin_at_end(connection, exchange).await?;
-            exchange.missed(None);
+            self.missed(None, exchange);
             return Ok(());
         };
         loop {
@@ -197,7 +223,7 @@ impl Bus {
             let first = entries.next().transpose()?;
             if first.is_none_or(|(id, _)| id != position) {
                 self.begin_at_end(connection, exchange).await?;
-                exchange.missed(Some(Break::Position));
+                self.missed(Some(Break::Position), exchange);
                 return Ok(());
             }
             for entry in entries {
@@ -206,7 +232,7 @@ impl Bus {
                 position = id;
             }
             if is_last {
-                self.all_heard = began;
+                self.read_to_end(began, exchange);
                 return Ok(());
             }
         }
@@ -220,35 +246,58 @@ impl Bus {
     ) -> Result<(), StoreError> {
         self.opener.forget();
         loop {
+            let began = Instant::now();
             let mut last = redis::cmd("XREVRANGE");
             last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
             let last: Entries = connection.ask(&last).await?;
             if let Some((id, _)) = last.first() {
                 self.position = Some(EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?);
-                self.all_heard = Instant::now();
+                self.read_to_end(began, exchange);
                 return Ok(());
             }
             self.tell(connection, exchange).await?;
         }
     }
 
-    /// Opens a message of that age, at most, and passes on what it tells.
-    fn hear(&mut self, id: EntryId, message: &[u8], age: Duration, exchange: &Exchange) {
+    /// Notes that the stream was read to its end by a question of that time.
+    fn read_to_end(&mut self, asked: Instant, exchange: &Exchange) {
+        self.all_heard = asked;
+        self.all_read = asked;
+        exchange.read_to_end(asked);
+    }
+
+    /// Notes that changes may have been missed. What this member has told may be lost as well, so its ticks would claim
+    /// too much.
+    fn missed(&mut self, why: Option<Break>, exchange: &Exchange) {
+        exchange.missed(why);
+        exchange.outbox.drop_ticks();
+        let unsent = self.unsent.iter_mut().flat_map(|unsent| &mut unsent.batch.changes);
+        unsent.for_each(Change::drop_tick);
+    }
+
+    /// Opens a message that probably lay in the store for so long, and passes on what it tells.
+    fn hear(&mut self, id: EntryId, message: &[u8], lain: Duration, exchange: &Exchange) {
         self.position = Some(id);
+        let mut way =
+            Arrival { lain, read_before: self.all_read, stored_ms: id.0, is_midway: false };
         let (changes, mut missed) = match self.opener.open(message) {
             Ok(Opened::Own | Opened::Again) => return,
             Ok(Opened::Next(changes)) => (changes, None),
+            Ok(Opened::Midway(changes)) => {
+                way.is_midway = true;
+                (changes, None)
+            }
             Ok(Opened::AfterGap(changes)) => (changes, Some(Break::Gap)),
             Err(_) => (Vec::new(), Some(Break::Unreadable)),
         };
         match serde_json::from_slice::<Vec<Change>>(&changes) {
             Ok(changes) => {
-                exchange.hear(changes.into_iter().map(|change| change.aged(age)).collect());
+                exchange.hear(changes.into_iter().map(|change| change.arrived(&way)).collect());
             }
             Err(_) => missed = Some(Break::Unreadable),
         }
         if missed.is_some() {
-            exchange.missed(missed);
+            self.missed(missed, exchange);
         }
     }
 
@@ -258,7 +307,7 @@ impl Bus {
             exchange.outbox.filled().await;
         }
         while let Err(early) = self.pace.check() {
-            sleep(early.wait_time_from(DefaultClock::default().now())).await;
+            sleep(early.wait_time_from(self.pace.clock().now())).await;
         }
     }
 
@@ -268,21 +317,34 @@ impl Bus {
         connection: &mut Connection,
         exchange: &Exchange,
     ) -> Result<(), StoreError> {
-        let unsent = if let Some(unsent) = self.unsent.take() {
-            unsent
-        } else {
-            let Batch { changes, upto } = exchange.outbox.take();
-            Unsent { message: self.sealer.seal(changes).ok_or(StoreError::Seal)?, upto }
-        };
+        if self.unsent.is_none() {
+            let number = self.sealer.next().ok_or(StoreError::Seal)?;
+            self.unsent = Some(Unsent { number, batch: exchange.outbox.take() });
+        }
+        let Some(Unsent { number, batch }) = &mut self.unsent else { return Ok(()) };
+        let ticks = batch.changes.iter_mut().filter_map(Change::as_tick);
+        if let ticks = ticks.collect::<Vec<_>>()
+            && !ticks.is_empty()
+        {
+            let now = time_of(connection).await?;
+            ticks.into_iter().for_each(|tick| tick.sealed_ms = now);
+        }
+        // It has only strings as keys.
+        let changes = serde_json::to_vec(&batch.changes).unwrap_or_default();
+        let message = self.sealer.seal(*number, changes).ok_or(StoreError::Seal)?;
         let mut publish = redis::cmd("EVAL");
-        publish.arg(PUBLISH).arg(1).arg(&self.key).arg(&unsent.message).arg(ENTRIES);
-        let upto = self.unsent.insert(unsent).upto;
+        publish.arg(PUBLISH).arg(1).arg(&self.key).arg(message).arg(ENTRIES);
         let _id: String = connection.ask(&publish).await?;
+        exchange.has_told(batch);
         self.unsent = None;
-        exchange.messages.fetch_add(1, Ordering::Relaxed);
-        exchange.outbox.told(upto);
         Ok(())
     }
+}
+
+/// The store's time, in milliseconds.
+async fn time_of(connection: &mut Connection) -> Result<u64, StoreError> {
+    let (seconds, micros): (u64, u64) = connection.ask(&redis::cmd("TIME")).await?;
+    Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
 }
 
 /// The id of an entry, and the message in its one field.

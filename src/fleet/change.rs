@@ -2,7 +2,8 @@
 //!
 //! A change is no command and carries no data of an object: whoever hears of it drops what it has, and the next
 //! caller fetches the truth. So one that comes twice or late does no harm. A pause is told with the time that is left
-//! of it, because members' clocks differ.
+//! of it, because members' clocks differ. So is a tick, which says up to when an event log was read: one that travels
+//! ages, and it ages by the longest time that it can have been under way.
 
 use std::time::Duration;
 
@@ -34,6 +35,11 @@ pub enum Change {
     Everything,
     /// Pigello has asked a member for a pause.
     Pause(Pause),
+    /// A member has read an event log.
+    Tick(Tick),
+    /// A member is going to read event logs. Who hears it knows the number of its messages, so that none can be missing
+    /// before the first tick.
+    Hello,
     /// What a newer member tells.
     #[serde(other)]
     Unknown,
@@ -89,6 +95,42 @@ pub struct Pause {
     pub until: Instant,
 }
 
+/// A reading of a profile's event log. Every event that became visible between its two times was told before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tick {
+    /// The profile.
+    pub profile: ProfileName,
+    /// What the member that read it is called.
+    pub by: Box<str>,
+    /// Where the readings of which the fleet was told before end, by Pigello's clock; none if this one continues none.
+    pub from: Option<Timestamp>,
+    /// Up to when the log was read, by Pigello's clock.
+    pub through: Timestamp,
+    /// Until when it proves that no event was missed.
+    #[serde(
+        rename = "left_ms",
+        serialize_with = "serialize_left",
+        deserialize_with = "deserialize_left"
+    )]
+    pub until: Instant,
+    /// The store's time before it was sealed, in milliseconds. The bus sets it.
+    #[serde(default)]
+    pub sealed_ms: u64,
+}
+
+/// How a message came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// How long it probably lay in the store.
+    pub(super) lain: Duration,
+    /// The stream was read to its end then, without it.
+    pub(super) read_before: Instant,
+    /// The store's time when it was put there, in milliseconds.
+    pub(super) stored_ms: u64,
+    /// Whether its publisher has told something before that was not heard.
+    pub(super) is_midway: bool,
+}
+
 /// Serialises an end as the milliseconds that are left until then.
 fn serialize_left<S: Serializer>(until: &Instant, to: S) -> Result<S::Ok, S::Error> {
     let left = until.saturating_duration_since(Instant::now()).as_millis();
@@ -104,14 +146,43 @@ fn deserialize_left<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Er
 const LONGEST: Duration = Duration::from_hours(24);
 
 impl Change {
-    /// What was told that long ago: the rest of a pause is shorter.
-    pub(super) fn aged(self, age: Duration) -> Self {
+    /// What came that way: the rest of a pause is shorter, and that of a tick still more.
+    pub(super) fn arrived(self, way: &Arrival) -> Self {
         match self {
-            Self::Pause(pause) => match pause.until.checked_sub(age) {
+            Self::Pause(pause) => match pause.until.checked_sub(way.lain) {
                 Some(until) => Self::Pause(Pause { until, ..pause }),
                 None => Self::Unknown,
             },
+            Self::Tick(tick) => Self::Tick(tick.arrived(way)),
             other => other,
+        }
+    }
+
+    pub(super) fn as_tick(&mut self) -> Option<&mut Tick> {
+        match self {
+            Self::Tick(tick) => Some(tick),
+            _ => None,
+        }
+    }
+
+    /// Makes nothing of a tick.
+    pub(super) fn drop_tick(&mut self) {
+        if matches!(self, Self::Tick(_)) {
+            *self = Self::Unknown;
+        }
+    }
+
+    /// The value of the label `kind`, as a place among [`KINDS`].
+    pub(super) fn kind(&self) -> usize {
+        match self {
+            Self::Written(_) => 0,
+            Self::Event(_) => 1,
+            Self::Purge { .. } => 2,
+            Self::Everything => 3,
+            Self::Pause(_) => 4,
+            Self::Tick(_) => 5,
+            Self::Hello => 6,
+            Self::Unknown => 7,
         }
     }
 
@@ -126,7 +197,8 @@ impl Change {
                 length(id).saturating_add(length(of_type))
             }
             Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
-            Self::Purge { .. } | Self::Everything | Self::Unknown => 0,
+            Self::Tick(Tick { by, .. }) => by.len(),
+            Self::Purge { .. } | Self::Everything | Self::Hello | Self::Unknown => 0,
         };
         texts.saturating_add(size_of::<Self>())
     }
@@ -142,6 +214,32 @@ impl Change {
         }
     }
 }
+
+impl Tick {
+    /// It has aged by the time from its seal to its place in the stream, by the store's clock, and by all that has passed
+    /// since the stream was read without it, by this machine's.
+    fn arrived(self, way: &Arrival) -> Self {
+        let is_late = way.stored_ms < self.sealed_ms;
+        let under_way = Duration::from_millis(way.stored_ms.saturating_sub(self.sealed_ms));
+        let age = under_way.saturating_add(way.read_before.elapsed());
+        let until = self.until.checked_sub(age).filter(|_| !is_late);
+        let by = self.by.chars().filter(char::is_ascii_graphic).take(MOST_NAME).collect();
+        Self {
+            until: until.unwrap_or(way.read_before),
+            from: self.from.filter(|_| !way.is_midway),
+            by,
+            ..self
+        }
+    }
+}
+
+/// The values of the label `kind`.
+pub(super) const KINDS: [&str; 8] =
+    ["written", "event", "purge", "everything", "pause", "tick", "hello", "unknown"];
+/// How many of them, the first ones, change something.
+pub(super) const CHANGING: usize = 5;
+/// The longest name of a member that is kept.
+const MOST_NAME: usize = 64;
 
 impl Written {
     /// Responses at the path of an object are dropped with its collection. At other paths they are not.
@@ -214,9 +312,44 @@ mod tests {
         let left = Duration::from_secs(3);
         let heard: Change = serde_json::from_str(&told).unwrap();
         assert_eq!(heard, pause(Instant::now() + left));
-        assert_eq!(heard.aged(Duration::from_secs(1)), pause(Instant::now() + left - SECOND));
+        assert_eq!(heard.arrived(&way(SECOND)), pause(Instant::now() + left - SECOND));
         let told = told.replace("3000", &u64::MAX.to_string());
         assert!(serde_json::from_str::<Change>(&told).is_ok());
+    }
+
+    fn way(lain: Duration) -> Arrival {
+        let read_before = Instant::now();
+        Arrival { lain, read_before, stored_ms: 10_000, is_midway: false }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_ages_by_all_that_it_can_have_been_under_way() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let tick = |left: u64, from| {
+            Change::Tick(Tick {
+                profile: ProfileName::new("p"),
+                by: "hub-1".into(),
+                from,
+                through: at(105),
+                until: Instant::now() + Duration::from_secs(left),
+                sealed_ms: 9_000,
+            })
+        };
+        let told = serde_json::to_string(&tick(10, Some(at(100)))).unwrap();
+        assert!(told.contains(r#""left_ms":10000"#), "{told}");
+        let way = way(Duration::ZERO);
+        advance(Duration::from_secs(3)).await;
+        let heard = || serde_json::from_str::<Change>(&told).unwrap();
+        // A second until it was in the store, and three since the stream was read.
+        assert_eq!(heard().arrived(&way), tick(6, Some(at(100))));
+        let midway = Arrival { is_midway: true, ..way };
+        assert_eq!(heard().arrived(&midway), tick(6, None), "nobody knows what was told before");
+        for stored_ms in [8_999, 60_000, u64::MAX] {
+            let Change::Tick(tick) = heard().arrived(&Arrival { stored_ms, ..way }) else {
+                panic!("a tick stays one");
+            };
+            assert!(tick.until <= Instant::now(), "it proves nothing: {stored_ms}");
+        }
     }
 
     #[test]

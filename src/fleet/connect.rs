@@ -43,7 +43,12 @@ use crate::{
 
 /// Makes connections to the store.
 #[derive(Debug)]
-pub(super) struct Connector(StoreSettings);
+pub(super) struct Connector {
+    settings: StoreSettings,
+    /// A store of a model, in place of the one of the settings.
+    #[cfg(test)]
+    pub(super) model: std::sync::OnceLock<super::testing::Way>,
+}
 
 /// A connection, and what the server says of itself.
 pub(super) struct Connection {
@@ -82,7 +87,11 @@ struct Login {
 
 impl Connector {
     pub(super) fn new(settings: StoreSettings) -> Self {
-        Self(settings)
+        Self {
+            settings,
+            #[cfg(test)]
+            model: std::sync::OnceLock::new(),
+        }
     }
 
     /// Reads the files that a connection needs, to find out whether it can.
@@ -94,7 +103,11 @@ impl Connector {
 
     /// Connects to the primary.
     pub(super) async fn connect(&self) -> Result<Connection, StoreError> {
-        let place = match &self.0.address {
+        #[cfg(test)]
+        if let Some(model) = self.model.get() {
+            return Connection::over(model.open()?).await;
+        }
+        let place = match &self.settings.address {
             Some(address) => address.clone(),
             None => self.primary().await?,
         };
@@ -106,7 +119,7 @@ impl Connector {
     /// Waits until the sentinels, if there are any, name another server than that one. A primary that they have left
     /// may not know.
     pub(super) async fn moved(&self, place: &StoreAddress) -> StoreError {
-        if self.0.sentinels.is_empty() {
+        if self.settings.sentinels.is_empty() {
             return std::future::pending().await;
         }
         loop {
@@ -119,12 +132,12 @@ impl Connector {
 
     /// Asks one sentinel after the other where the primary is.
     async fn primary(&self) -> Result<StoreAddress, StoreError> {
-        let service = self.0.service.as_deref().unwrap_or_default();
+        let service = self.settings.service.as_deref().unwrap_or_default();
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(service);
         let mut last = None;
         // Each gateway begins with another one.
-        let mut sentinels = self.0.sentinels.clone();
+        let mut sentinels = self.settings.sentinels.clone();
         fastrand::shuffle(&mut sentinels);
         for sentinel in sentinels {
             let asked = async {
@@ -168,22 +181,22 @@ impl Connector {
     }
 
     fn tls(&self) -> Result<Option<TlsConnector>, StoreError> {
-        if !self.0.is_tls() {
+        if !self.settings.is_tls() {
             return Ok(None);
         }
-        let trust = Trust::Roots(self.0.ca_file.as_deref());
-        let config = client_tls(trust, self.0.client_certificate().as_ref())?;
+        let trust = Trust::Roots(self.settings.ca_file.as_deref());
+        let config = client_tls(trust, self.settings.client_certificate().as_ref())?;
         Ok(Some(TlsConnector::from(Arc::new(config))))
     }
 
     fn login(&self) -> Result<Login, StoreError> {
-        let StoreSettings { username, password_file, database, .. } = &self.0;
+        let StoreSettings { username, password_file, database, .. } = &self.settings;
         let password = password_file.as_deref().map(password).transpose()?;
         Ok(Login { username: username.clone(), password, database: *database })
     }
 
     fn sentinel_login(&self) -> Result<Login, StoreError> {
-        let StoreSettings { sentinel_username, sentinel_password_file, .. } = &self.0;
+        let StoreSettings { sentinel_username, sentinel_password_file, .. } = &self.settings;
         let password = sentinel_password_file.as_deref().map(password).transpose()?;
         Ok(Login { username: sentinel_username.clone(), password, database: 0 })
     }
@@ -290,6 +303,17 @@ impl Connection {
     /// Sends a command and waits for the answer.
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, StoreError> {
         self.asker.ask(command).await
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// A connection over a stream that leads to a store.
+    async fn over(stream: tokio::io::DuplexStream) -> Result<Self, StoreError> {
+        let login = Login { username: None, password: None, database: 0 };
+        let place = "unix:/model".parse().unwrap();
+        let (connection, _) = Self::start(Box::new(stream), place, &login).await?;
+        Ok(connection)
     }
 }
 

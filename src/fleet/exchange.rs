@@ -7,13 +7,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
-    change::Change,
-    outbox::Outbox,
+    change::{CHANGING, Change, KINDS},
+    outbox::{Batch, Outbox},
     record::{Describe, Record},
 };
 
@@ -46,7 +48,7 @@ impl Break {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Position, Self::Gap, Self::Unreadable];
 
-    /// The value of the label `reason`.
+    /// The value of the label `why`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Position => "position",
@@ -55,6 +57,9 @@ impl Break {
         }
     }
 }
+
+/// How many changes there were of each of the [`KINDS`].
+type Counts = [AtomicU64; KINDS.len()];
 
 /// See the module.
 pub(super) struct Exchange {
@@ -66,7 +71,10 @@ pub(super) struct Exchange {
     pub(super) messages: AtomicU64,
     /// The records in the store, as of this member's last one.
     pub(super) members: AtomicU64,
-    heard: AtomicU64,
+    /// When the stream was read to its end the last time, or else the start.
+    all_read: Mutex<Instant>,
+    told: Counts,
+    heard: Counts,
     breaks: [AtomicU64; Break::ALL.len()],
 }
 
@@ -79,7 +87,9 @@ impl Exchange {
             is_joined: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             members: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+            all_read: Mutex::new(Instant::now()),
+            told: Default::default(),
+            heard: Default::default(),
             breaks: Default::default(),
         }
     }
@@ -102,10 +112,27 @@ impl Exchange {
 
     /// Passes on what others told.
     pub(super) fn hear(&self, changes: Vec<Change>) {
-        self.heard.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        count(&self.heard, &changes);
         if let Some(hearing) = self.hearing() {
             hearing.hear(changes);
         }
+    }
+
+    /// The store has those changes.
+    pub(super) fn has_told(&self, batch: &Batch) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        count(&self.told, &batch.changes);
+        self.outbox.told(batch.upto);
+    }
+
+    /// The stream was read to its end by a question of that time.
+    pub(super) fn read_to_end(&self, asked: Instant) {
+        *self.all_read.lock() = asked;
+    }
+
+    /// How long ago that was.
+    pub(super) fn lag(&self) -> Duration {
+        self.all_read.lock().elapsed()
     }
 
     /// Every message is heard from here on.
@@ -148,13 +175,29 @@ impl Exchange {
         self.hearing.lock().clone()
     }
 
+    /// How many changes of others were heard, but for what changes nothing, such as ticks.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
+        self.heard.iter().take(CHANGING).map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many changes of each kind were told, and heard.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+        let counts = self.told.iter().zip(&self.heard);
+        let counts = counts.map(|(told, heard)| [told, heard].map(|it| it.load(Ordering::Relaxed)));
+        KINDS.into_iter().zip(counts)
     }
 
     pub(super) fn breaks(&self) -> impl Iterator<Item = (Break, u64)> {
         let counts = self.breaks.iter().map(|count| count.load(Ordering::Relaxed));
         Break::ALL.into_iter().zip(counts)
+    }
+}
+
+fn count(counts: &Counts, changes: &[Change]) {
+    for change in changes {
+        if let Some(count) = counts.get(change.kind()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -48,8 +48,8 @@ pub fn acl(settings: &Settings) -> String {
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
-        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +xadd +xrange \
-         +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +info{select}"
+        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
+         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +info{select}"
     )
 }
 
@@ -71,6 +71,10 @@ fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
         command("PUBLISH", &[&key, ""]),
         command("EVAL", &["return 1", "1", &key]),
         command("TIME", &[]),
+        command("GET", &[&key]),
+        // It is set only if it is there, and it never is.
+        command("SET", &[&key, "", "XX"]),
+        command("DEL", &[&key]),
         command("ZADD", &[&key, "XX", "0", ""]),
         command("ZCARD", &[&key]),
         command("ZRANGE", &[&key, "0", "0"]),

@@ -24,17 +24,20 @@ use super::{
     connect::{Asker, Connection, Connector, Server},
     error::StoreError,
     exchange::{Break, Exchange, Hearing},
+    lease::Leases,
     members::{Members, Register, Seen},
     record::Describe,
     sealed::FleetKeys,
     settings::Settings,
 };
-use crate::{error::Chain, outbound::Backoff};
+use crate::{domain::ProfileName, error::Chain, outbound::Backoff};
 
 /// This gateway as a member.
 #[derive(Debug)]
 pub struct Member {
     settings: Settings,
+    /// What it is called.
+    instance: Box<str>,
     connector: Connector,
     bus: tokio::sync::Mutex<Bus>,
     exchange: Exchange,
@@ -42,6 +45,7 @@ pub struct Member {
     link: Mutex<Link>,
     process: Uuid,
     register: Register,
+    leases: Leases,
     /// The members as they were read the last time.
     members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
 }
@@ -105,8 +109,9 @@ pub struct BreakCount {
 }
 
 impl Member {
-    /// Reads the files, and does not connect: a store that is away must not prevent a start.
-    pub fn open(settings: Settings) -> Result<Arc<Self>, StoreError> {
+    /// Reads the files, and does not connect: a store that is away must not prevent a start. `instance` is what the
+    /// member is called.
+    pub fn open(settings: Settings, instance: &str) -> Result<Arc<Self>, StoreError> {
         let connector = Connector::new(settings.store.clone());
         connector.check_files()?;
         let keys = FleetKeys::read(&settings.key_file, &settings.name)?;
@@ -114,7 +119,9 @@ impl Member {
         let (since, process) = (Timestamp::now(), bus.process());
         let link = Link { since, server: None, asker: None, error: None, connections: 0 };
         Ok(Arc::new(Self {
-            register: Register::new(&settings.name, keys),
+            register: Register::new(&settings.name, keys.clone()),
+            leases: Leases::new(&settings.name, keys, process),
+            instance: instance.into(),
             process,
             members: tokio::sync::Mutex::default(),
             settings,
@@ -129,6 +136,12 @@ impl Member {
     /// What this gateway is in the fleet.
     pub fn role(&self) -> Role {
         self.settings.role
+    }
+
+    /// Leads to the store of a model.
+    #[cfg(test)]
+    pub(crate) fn lead_to(&self, model: super::testing::Way) {
+        drop(self.connector.model.set(model));
     }
 
     /// Has that one hear of changes from here on.
@@ -178,6 +191,41 @@ impl Member {
         self.exchange.outbox.put(change);
     }
 
+    /// What it is called.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Whether it is a hub.
+    pub fn is_hub(&self) -> bool {
+        self.settings.role == Role::Hub
+    }
+
+    /// Wants to read the event logs of these profiles for the fleet, and of no others.
+    pub fn want_to_read(&self, profiles: impl Iterator<Item = ProfileName>) {
+        self.leases.want(profiles);
+    }
+
+    /// Whether it reads the event log of a profile for the fleet.
+    pub fn reads(&self, profile: &ProfileName) -> bool {
+        self.leases.has(profile)
+    }
+
+    /// Leaves the event log of a profile to others for that time.
+    pub fn leave_to_others(&self, profile: &ProfileName, rest: Duration) {
+        self.leases.rest(profile, rest);
+    }
+
+    /// How many changes of each kind were told, and heard.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, [u64; 2])> {
+        self.exchange.kinds()
+    }
+
+    /// How long ago everything that was in the store was heard.
+    pub fn lag(&self) -> Duration {
+        self.exchange.lag()
+    }
+
     /// Waits until the store is told of all changes so far: no longer than `wait`, and not at all while it is away or
     /// slow.
     pub async fn told(&self) {
@@ -216,11 +264,14 @@ impl Member {
         self.connected(&connection);
         let place = connection.place.clone();
         let (exchange, register) = (&self.exchange, &self.register);
+        let leases = self.leases.keep(connection.asker.clone(), &exchange.outbox);
         tokio::select! {
             Err(error) = bus.attend(&mut connection, exchange, register) => return Err(error),
+            Err(error) = leases => return Err(error),
             error = self.connector.moved(&place) => return Err(error),
             () = ending.cancelled() => {}
         }
+        self.leases.leave(connection.asker.clone()).await?;
         bus.leave(&mut connection, exchange, register).await
     }
 

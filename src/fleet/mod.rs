@@ -16,6 +16,7 @@
 //! | `connect` | one connection: sentinels, TLS, login |
 //! | `member` | stays connected, and has the bus tell and hear |
 //! | `record`, `members` | what a member says of itself, and who is there |
+//! | `lease` | which member reads an event log for all |
 //! | `breaker` | whether a call may wait for the store |
 //! | [`change`] | what members tell each other |
 //! | `outbox` | what is still to be told |
@@ -31,6 +32,7 @@ pub mod change;
 mod connect;
 pub mod error;
 mod exchange;
+mod lease;
 mod look;
 mod member;
 mod members;
@@ -38,8 +40,10 @@ mod outbox;
 mod record;
 mod sealed;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use change::{Change, Noted, Pause, Written};
+pub use change::{Change, Noted, Pause, Tick, Written};
 pub use connect::Server;
 pub use error::StoreError;
 pub use exchange::{Break, Hearing};

@@ -1,7 +1,7 @@
 //! The changes that are still to be told. They wait for the store as long as it is away.
 //!
 //! Their number is bounded. Beyond it they lose detail: the objects of a collection become the collection, and what
-//! is still too much becomes everything.
+//! is still too much becomes everything. Ticks come after all of that, because they say that it was told.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -31,8 +31,7 @@ struct Waiting {
 /// Some changes, to be told in one message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Batch {
-    /// A JSON list of [`Change`]s.
-    pub(super) changes: Vec<u8>,
+    pub(super) changes: Vec<Change>,
     /// The number of changes that are told with it, counted from the first one.
     pub(super) upto: u64,
 }
@@ -65,23 +64,25 @@ impl Outbox {
     /// Takes as many as fit into a message; an empty list if there is nothing.
     pub(super) fn take(&self) -> Batch {
         let mut waiting = self.waiting.lock();
-        let mut changes = vec![b'['];
+        let (mut changes, mut bytes) = (Vec::new(), 0_usize);
         while let Some(next) = waiting.changes.front() {
             // A change has only strings as keys.
-            let next = serde_json::to_vec(next).unwrap_or_default();
-            if changes.len() > 1 && changes.len().saturating_add(next.len()) > MESSAGE {
+            let length = serde_json::to_vec(next).map_or(0, |next| next.len());
+            bytes = bytes.saturating_add(length).saturating_add(1);
+            if !changes.is_empty() && bytes > MESSAGE {
                 break;
             }
-            if changes.len() > 1 {
-                changes.push(b',');
-            }
-            changes.extend_from_slice(&next);
-            let size = waiting.changes.pop_front().map_or(0, |change| change.size());
+            changes.extend(waiting.changes.pop_front());
+            let size = changes.last().map_or(0, Change::size);
             waiting.bytes = waiting.bytes.saturating_sub(size);
         }
-        changes.push(b']');
         let upto = waiting.put.saturating_sub(waiting.changes.len() as u64);
         Batch { changes, upto }
+    }
+
+    /// Tells nothing in place of the ticks that wait, because they would claim too much.
+    pub(super) fn drop_ticks(&self) {
+        self.waiting.lock().changes.iter_mut().for_each(Change::drop_tick);
     }
 
     /// So many changes are told.
@@ -104,12 +105,15 @@ impl Outbox {
 
 impl Waiting {
     fn shorten(&mut self) {
-        let blurred: HashSet<_> = self.changes.drain(..).map(Change::blurred).collect();
+        let (ticks, changes): (Vec<_>, Vec<_>) =
+            self.changes.drain(..).partition(|change| matches!(change, Change::Tick(_)));
+        let blurred: HashSet<_> = changes.into_iter().map(Change::blurred).collect();
         let bytes: usize = blurred.iter().map(Change::size).sum();
         let is_short = blurred.len() <= MOST / 2 && bytes <= MOST_BYTES / 2;
         self.changes =
             if is_short { blurred.into_iter().collect() } else { [Change::Everything].into() };
-        self.bytes = if is_short { bytes } else { 0 };
+        self.changes.extend(ticks.into_iter().rev().take(MOST_TICKS).rev());
+        self.bytes = self.changes.iter().map(Change::size).sum();
         tracing::warn!(
             changes = self.changes.len(),
             "many changes wait for the fleet's store; they are told with less detail"
@@ -121,6 +125,8 @@ impl Waiting {
 const MOST: usize = 10_000;
 /// Enough for as many of them, unless their paths are uncommonly long.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The ticks that are kept then: those of the last minutes.
+const MOST_TICKS: usize = 1000;
 /// The bytes of a message. A thousand members read each of them.
 const MESSAGE: usize = 16 * 1024;
 
@@ -129,7 +135,10 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::{domain::ProfileName, fleet::change::Written};
+    use crate::{
+        domain::ProfileName,
+        fleet::change::{Tick, Written},
+    };
 
     fn write(collection: usize, object: usize) -> Change {
         Change::Written(Written {
@@ -142,7 +151,7 @@ mod tests {
     }
 
     fn changes(batch: &Batch) -> Vec<Change> {
-        serde_json::from_slice(&batch.changes).unwrap()
+        batch.changes.clone()
     }
 
     #[tokio::test]
@@ -155,13 +164,43 @@ mod tests {
         while outbox.len() > 0 {
             assert!(outbox.emptied().now_or_never().is_none());
             let batch = outbox.take();
-            assert!(batch.changes.len() <= MESSAGE + 1024);
+            assert!(serde_json::to_vec(&batch.changes).unwrap().len() <= MESSAGE + 1024);
             told.extend(changes(&batch));
             outbox.told(batch.upto);
         }
         assert_eq!(told, all);
         assert!(outbox.emptied().now_or_never().is_some());
         assert!(changes(&outbox.take()).is_empty());
+    }
+
+    #[test]
+    fn ticks_stay_behind_what_loses_its_detail_until_they_are_dropped() {
+        let outbox = Outbox::new();
+        let tick = |through| {
+            Change::Tick(Tick {
+                profile: ProfileName::new("p"),
+                by: "".into(),
+                from: None,
+                through: jiff::Timestamp::from_second(through).unwrap(),
+                until: tokio::time::Instant::now(),
+                sealed_ms: 0,
+            })
+        };
+        outbox.put(tick(1));
+        (0..MOST).for_each(|number| outbox.put(write(1, number)));
+        outbox.put(tick(2));
+        let all = changes(&outbox.take());
+        let throughs = all.iter().filter_map(|change| match change {
+            Change::Tick(tick) => Some(tick.through.as_second()),
+            _ => None,
+        });
+        assert_eq!((throughs.collect::<Vec<_>>(), all.len()), (vec![1, 2], 3));
+        assert_eq!(all[0], write(1, 0).blurred());
+        outbox.put(tick(3));
+        outbox.put(write(1, 1));
+        outbox.drop_ticks();
+        assert_eq!(changes(&outbox.take()), [Change::Unknown, write(1, 1)]);
+        assert_eq!(outbox.take().upto, MOST as u64 + 4);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use aws_lc_rs::{
     rand,
 };
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::process::files::{PrivateFileError, read_closed};
@@ -52,8 +53,10 @@ pub(super) enum Opened {
     Own,
     /// It was opened before.
     Again,
-    /// It follows the last one of its publisher, or is the first that came.
+    /// It follows the last one of its publisher, or is the first of all.
     Next(Vec<u8>),
+    /// It is the first that came of its publisher, which has told others before.
+    Midway(Vec<u8>),
     /// Another one is missing before it.
     AfterGap(Vec<u8>),
 }
@@ -96,6 +99,16 @@ impl FleetKeys {
         Ok((publisher, opened))
     }
 
+    /// The name under which the store knows something that it must not read, such as a profile.
+    pub(super) fn hidden(&self, what: &str) -> Option<String> {
+        let info = [self.name.as_bytes(), b" hidden ", what.as_bytes()];
+        let mut name = [0; 32];
+        let key = self.keys.first()?;
+        key.expand(&info, &AES_256_GCM).and_then(|derived| derived.fill(&mut name)).ok()?;
+        let (half, _) = name.split_first_chunk()?;
+        Some(Uuid::from_bytes(*half).simple().to_string())
+    }
+
     fn of(&self, key: &Prk, publisher: &Publisher) -> Option<RandomizedNonceKey> {
         let info = [self.name.as_bytes(), publisher];
         let mut bytes = Zeroizing::new([0; 32]);
@@ -111,13 +124,16 @@ fn key(line: &[u8]) -> Option<Prk> {
 }
 
 impl Sealer {
-    /// Seals the next message.
-    pub(super) fn seal(&mut self, changes: Vec<u8>) -> Option<Vec<u8>> {
-        let number = self.number.checked_add(1)?;
+    /// The number of the next message.
+    pub(super) fn next(&mut self) -> Option<u64> {
+        self.number = self.number.checked_add(1)?;
+        Some(self.number)
+    }
+
+    /// Seals the message of that number. One that may not have arrived is sealed again, because what it says ages.
+    pub(super) fn seal(&self, number: u64, changes: Vec<u8>) -> Option<Vec<u8>> {
         let head = [&MAGIC[..], &self.publisher, &number.to_be_bytes()].concat();
-        let sealed = seal(&self.key, &head, changes)?;
-        self.number = number;
-        Some(sealed)
+        seal(&self.key, &head, changes)
     }
 
     /// Seals a record of this member.
@@ -171,7 +187,7 @@ impl Opener {
             self.known.clear();
         }
         self.known.insert(publisher, (key, number));
-        Ok(Opened::Next(changes))
+        Ok(if number == 1 { Opened::Next(changes) } else { Opened::Midway(changes) })
     }
 
     /// Takes any number for the next one, because messages were missed.
@@ -236,11 +252,31 @@ mod tests {
         Opened::Next(text.into())
     }
 
+    fn sealed(sealer: &mut Sealer, text: &str) -> Vec<u8> {
+        let number = sealer.next().unwrap();
+        sealer.seal(number, text.into()).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_hidden_from_whoever_has_no_key() {
+        let fleet = keys(&line(1), "prod").unwrap();
+        let hidden = fleet.hidden("acme").unwrap();
+        assert_eq!(fleet.hidden("acme").as_ref(), Some(&hidden));
+        assert_eq!(hidden.len(), 32);
+        for (other, what) in [
+            (keys(&line(1), "prod").unwrap(), "acme2"),
+            (keys(&line(2), "prod").unwrap(), "acme"),
+            (keys(&line(1), "test").unwrap(), "acme"),
+        ] {
+            assert_ne!(other.hidden(what), Some(hidden.clone()));
+        }
+    }
+
     #[test]
     fn a_message_is_opened_by_members_of_the_same_fleet_alone() {
         let fleet = keys(&line(1), "prod").unwrap();
         let (mut sealer, other) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
-        let message = sealer.seal(b"canary".to_vec()).unwrap();
+        let message = sealed(&mut sealer, "canary");
         assert!(!message.windows(6).any(|part| part == b"canary"));
         assert_eq!(fleet.opener(&other).open(&message), Ok(next("canary")));
         assert_eq!(fleet.opener(&sealer).open(&message), Ok(Opened::Own));
@@ -278,7 +314,7 @@ mod tests {
         }
         let other = fleet.sealer().unwrap();
         assert_eq!(fleet.opener(&other).open(&record), Err(Unreadable));
-        let message = sealer.seal(b"x".to_vec()).unwrap();
+        let message = sealed(&mut sealer, "x");
         assert_eq!(fleet.open_record(&message), Err(Unreadable));
     }
 
@@ -286,15 +322,18 @@ mod tests {
     fn a_message_that_is_missing_or_comes_again_is_seen() {
         let fleet = keys(&line(1), "prod").unwrap();
         let (mut sealer, own) = (fleet.sealer().unwrap(), fleet.sealer().unwrap());
-        let messages: Vec<_> =
-            ["a", "b", "c", "d"].map(|text| sealer.seal(text.into()).unwrap()).into();
+        let messages: Vec<_> = ["a", "b", "c", "d"].map(|text| sealed(&mut sealer, text)).into();
         let mut opener = fleet.opener(&own);
         assert_eq!(opener.open(&messages[0]), Ok(next("a")));
         assert_eq!(opener.open(&messages[1]), Ok(next("b")));
         assert_eq!(opener.open(&messages[0]), Ok(Opened::Again));
         assert_eq!(opener.open(&messages[3]), Ok(Opened::AfterGap(b"d".to_vec())));
         opener.forget();
-        assert_eq!(opener.open(&messages[2]), Ok(next("c")));
+        assert_eq!(opener.open(&messages[2]), Ok(Opened::Midway(b"c".to_vec())));
+        assert_eq!(opener.open(&messages[3]), Ok(next("d")));
+        // What is sealed again has the same number.
+        let again = sealer.seal(4, b"other".to_vec()).unwrap();
+        assert_eq!(opener.open(&again), Ok(Opened::Again));
     }
 
     #[test]
@@ -305,9 +344,9 @@ mod tests {
         let mut old_sealer = before.sealer().unwrap();
         let mut new_sealer = between.sealer().unwrap();
         let mut opener = between.opener(&new_sealer);
-        assert_eq!(opener.open(&old_sealer.seal(b"x".to_vec()).unwrap()), Ok(next("x")));
-        let sealed = new_sealer.seal(b"y".to_vec()).unwrap();
-        assert_eq!(before.opener(&old_sealer).open(&sealed), Err(Unreadable));
+        assert_eq!(opener.open(&sealed(&mut old_sealer, "x")), Ok(next("x")));
+        let message = sealed(&mut new_sealer, "y");
+        assert_eq!(before.opener(&old_sealer).open(&message), Err(Unreadable));
     }
 
     #[test]

@@ -26,10 +26,12 @@ pub(super) struct Cursor {
 }
 
 /// One moment by two clocks.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    theirs: Timestamp,
-    ours: Instant,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// Pigello's.
+    pub(super) theirs: Timestamp,
+    /// That of this machine.
+    pub(super) ours: Instant,
 }
 
 /// What a reading asks for.
@@ -44,6 +46,14 @@ pub(super) struct Window {
 impl Cursor {
     pub(super) fn new(overlap: Duration) -> Self {
         Self { overlap, last: None, largest_page: 0, seen: HashMap::new() }
+    }
+
+    /// Continues from there: from its own last reading, or from one of another gateway.
+    pub(super) fn follow(&mut self, last: Option<Moment>) {
+        if last.is_none() {
+            self.lose();
+        }
+        self.last = last;
     }
 
     /// The window of a reading that begins at `now`. Without a reading before it, the time of this machine,
@@ -86,18 +96,20 @@ impl Cursor {
         })
     }
 
-    /// A reading that began at `began`, when Pigello's clock said `date`, is complete.
-    pub(super) fn finish(&mut self, began: Instant, date: Timestamp) {
+    /// A reading that began at `began`, when Pigello's clock said `date`, is complete. Returns the moment of it.
+    pub(super) fn finish(&mut self, began: Instant, date: Timestamp) -> Moment {
         let theirs = self.last.map_or(date, |last| {
             let elapsed = began.duration_since(last.ours);
             let most = elapsed.saturating_add(elapsed / 100).saturating_add(Duration::from_secs(1));
             date.min(last.theirs.saturating_add(signed(most)).unwrap_or(date))
         });
-        self.last = Some(Moment { theirs, ours: began });
+        let moment = Moment { theirs, ours: began };
+        self.last = Some(moment);
         // Windows begin in whole seconds.
         let oldest = self.before(theirs).saturating_sub(SignedDuration::from_secs(1));
         let oldest = oldest.unwrap_or(Timestamp::MIN);
         self.seen.retain(|_, created_at| *created_at >= oldest);
+        moment
     }
 
     /// The next reading does not continue any.

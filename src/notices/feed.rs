@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Source,
+    chain::Chain,
     changes::Changes,
     cursor::Cursor,
     event::{Event, Unreadable},
@@ -77,6 +78,7 @@ pub(super) struct Feed {
     totals: Arc<Totals>,
     pub(super) coherence: Arc<Coherence>,
     pub(super) cursor: tokio::sync::Mutex<Cursor>,
+    pub(super) chain: Mutex<Chain>,
     state: Mutex<FeedState>,
 }
 
@@ -85,6 +87,8 @@ struct FeedState {
     /// Since when the event log is complete.
     complete_since: Option<Timestamp>,
     last_read: Option<Timestamp>,
+    /// Who has read it the last time.
+    reader: Option<Reader>,
     /// Why the event log is not read.
     stopped: Option<Stopped>,
     /// When everything was dropped the last time.
@@ -93,6 +97,15 @@ struct FeedState {
     lag: Option<Duration>,
     /// What each source has brought since the last record.
     unrecorded: [Tally; Source::ALL.len()],
+}
+
+/// Who has read an event log.
+#[derive(Clone, Debug)]
+pub(super) enum Reader {
+    /// This gateway.
+    Own,
+    /// The member of the fleet with that name, in a reading that began no later than then.
+    Member(Box<str>, Instant),
 }
 
 /// What each source has brought.
@@ -146,13 +159,20 @@ pub struct FeedStatus {
 }
 
 /// The state of a profile's notices.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct NoticesState {
     /// What the event log is: `off`, `complete`, `incomplete` or `stopped`.
     pub event_log: &'static str,
     /// Why it is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// What proves that no notice was missed, or did the last time: `own` readings of the event log, or those of the
+    /// `fleet`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<&'static str>,
+    /// The member of the fleet that reads the event log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Box<str>>,
     /// Since when no notice was missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete_since: Option<Timestamp>,
@@ -183,8 +203,12 @@ impl NoticesState {
             WORST_FIRST.into_iter().find(|it| [self.event_log, other.event_log].contains(it));
         let complete_since = self.complete_since.zip(other.complete_since);
         let last_read = self.last_read.zip(other.last_read);
+        let both = |one: Option<&'static str>, other| one.filter(|one| Some(*one) == other);
         Self {
             event_log: worse.unwrap_or(self.event_log),
+            proof: both(self.proof, other.proof),
+            // They may have one each.
+            reader: self.reader.filter(|reader| other.reader.as_ref() == Some(reader)),
             stopped: self.stopped.or(other.stopped),
             complete_since: complete_since.map(|(one, other)| one.max(other)),
             last_read: last_read.map(|(one, other)| one.min(other)),
@@ -236,6 +260,7 @@ impl Notices {
                     ),
                     coherence: Arc::clone(coherence),
                     cursor: tokio::sync::Mutex::new(Cursor::new(*self.settings.overlap)),
+                    chain: Mutex::new(Chain::new()),
                     state: Mutex::default(),
                 })
             });
@@ -377,7 +402,7 @@ impl Notices {
             settling.size = settling.size.saturating_sub(changes.size());
             drop(settling);
             self.drop_now(profile.as_ref(), &changes);
-            if changes.is_unclear && source == Source::EventLog {
+            if changes.is_unclear && source != Source::Webhook {
                 // What was fetched since may be from the slow copy. It lives for `ttl`.
                 let feeds = self.feeds_of(profile.as_ref());
                 for feed in feeds {
@@ -413,10 +438,10 @@ impl Notices {
     pub fn status(&self) -> Vec<FeedStatus> {
         let mut tables: BTreeMap<ProfileName, FeedStatus> = BTreeMap::new();
         for feed in self.feeds.read().values() {
-            let state = feed.state(self.is_log_read());
+            let state = feed.state(self.is_log_followed());
             if let Some(known) = tables.get_mut(&feed.table) {
                 known.profiles = known.profiles.saturating_add(1);
-                known.state = known.state.with(state);
+                known.state = known.state.clone().with(state);
             } else {
                 let (profile, sources) = (feed.table.to_string(), Vec::new());
                 let status = FeedStatus { profile, profiles: 1, state, sources };
@@ -441,12 +466,20 @@ impl Notices {
 
     /// The state of the notices of one profile, a member of a template too; `None` if nothing brings any.
     pub fn state(&self, profile: &ProfileName) -> Option<NoticesState> {
-        let is_on = self.is_log_read() || self.settings.webhook.is_some();
-        Some(self.feed(profile).filter(|_| is_on)?.state(self.is_log_read()))
+        let is_on = self.is_log_followed() || self.settings.webhook.is_some();
+        Some(self.feed(profile).filter(|_| is_on)?.state(self.is_log_followed()))
     }
 
-    fn is_log_read(&self) -> bool {
+    /// Whether this gateway reads event logs, if nobody does it for all.
+    pub(super) fn is_log_read(&self) -> bool {
         self.settings.event_log == EventLogChoice::Poll
+    }
+
+    /// Whether something rests on the event log: this gateway reads it, or has a `coherent_ttl` for which others of its
+    /// fleet do.
+    fn is_log_followed(&self) -> bool {
+        let rests = || self.cache.rules().iter().any(|rule| rule.coherent_ttl.is_some());
+        self.is_log_read() || (self.cache.fleet().is_some() && rests())
     }
 
     /// The last events that dropped what is stored under a path, the newest first.
@@ -512,7 +545,8 @@ impl Feed {
                 "an event does not say what changed; everything of the profile is dropped from the cache"
             );
         }
-        if source == Source::EventLog {
+        // A member may have it from a log or from a webhook.
+        if source != Source::Webhook {
             self.coherence.restart();
         }
     }
@@ -557,11 +591,16 @@ impl Feed {
     }
 
     /// Notes a complete reading.
-    pub(super) fn completed(&self, continues: bool) {
-        let now = Timestamp::now();
+    pub(super) fn completed(&self, continues: bool, reader: Reader) {
+        let age = match &reader {
+            Reader::Own => Duration::ZERO,
+            Reader::Member(_, began) => began.elapsed(),
+        };
+        let now = Timestamp::now().saturating_sub(age).unwrap_or(Timestamp::MIN);
         let mut state = self.state.lock();
         let was_stopped = state.stopped.take().is_some();
         state.last_read = Some(now);
+        state.reader = Some(reader);
         if !continues || state.complete_since.is_none() {
             state.complete_since = Some(now);
         }
@@ -586,15 +625,23 @@ impl Feed {
         }
     }
 
-    fn state(&self, is_log_read: bool) -> NoticesState {
+    fn state(&self, is_log_followed: bool) -> NoticesState {
         let state = self.state.lock();
         let is_proved = self.coherence.is_proved();
         NoticesState {
             event_log: match state.stopped {
-                _ if !is_log_read => "off",
+                _ if !is_log_followed => "off",
                 Some(_) => "stopped",
                 None if is_proved => "complete",
                 None => "incomplete",
+            },
+            proof: state.reader.as_ref().map(|reader| match reader {
+                Reader::Own => "own",
+                Reader::Member(..) => "fleet",
+            }),
+            reader: match &state.reader {
+                Some(Reader::Member(name, _)) => Some(name.clone()),
+                Some(Reader::Own) | None => None,
             },
             stopped: state.stopped,
             complete_since: state.complete_since.filter(|_| is_proved),

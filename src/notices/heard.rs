@@ -1,21 +1,24 @@
 //! What the fleet tells, and what it is told.
 //!
 //! What another member tells drops what a write through this one, or an event that came to it, would have dropped.
-//! While this member does not hear everything, nothing is proved.
+//! While this member does not hear everything, nothing is proved, but for a hub that reads the log itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
     Source,
+    chain::{Link, Missed, Start},
+    cursor::Moment,
     event::Event,
-    feed::{Feed, Notices, lag},
+    feed::{Feed, Notices, Reader, lag},
+    poller::Setback,
 };
 use crate::{
     domain::ProfileName,
-    fleet::{Change, Hearing, Member, Noted, Written},
+    fleet::{Change, Hearing, Member, Noted, Tick, Written},
     proxy::cache::Noticed,
 };
 
@@ -36,8 +39,94 @@ impl Notices {
         }
     }
 
-    /// Proves a feed until then, if everything that the fleet tells is heard.
-    pub(super) fn prove(&self, feed: &Feed, until: Instant) {
+    /// Waits until the fleet's store has what the fleet was told. False if that takes too long, and at once while the
+    /// store is away.
+    pub(super) async fn is_fleet_told(&self) -> bool {
+        let Some(fleet) = self.cache().fleet() else { return true };
+        fleet.is_hearing() && fleet.is_told_within(LONGEST_TELLING).await
+    }
+
+    /// Asks for the event logs that this gateway is to read for the fleet: a hub for those of all its profiles, any
+    /// other for those that nobody reads.
+    pub fn want_to_read(&self) {
+        let Some(fleet) = self.cache().fleet() else { return };
+        let feeds = if self.is_log_read() { self.feeds_of(None) } else { Vec::new() };
+        let wanted = feeds.into_iter().filter(|feed| {
+            fleet.is_hub() || fleet.reads(&feed.profile) || !feed.coherence.is_proved()
+        });
+        fleet.want_to_read(wanted.map(|feed| feed.profile.clone()));
+    }
+
+    /// Whether this gateway reads the event log of a feed now: for itself, if it has no fleet, or is a hub that is cut
+    /// off; or for the fleet.
+    pub(super) fn may_read(&self, feed: &Feed) -> bool {
+        self.cache().fleet().is_none_or(|fleet| {
+            if fleet.is_hearing() { fleet.reads(&feed.profile) } else { fleet.is_hub() }
+        })
+    }
+
+    /// A reading from that start has come to its end, and began at that moment. The fleet is told if it is read for it.
+    pub(super) fn complete(
+        &self,
+        feed: &Feed,
+        start: Start,
+        continues: bool,
+        to: Moment,
+    ) -> Result<(), Setback> {
+        let until = to.ours + self.proved_for();
+        let fleet = self.cache().fleet();
+        let mut chain = feed.chain.lock();
+        let from = chain.read(start, continues, to).map_err(|Missed| Setback::Lost)?;
+        if let Some(fleet) = fleet.filter(|fleet| fleet.reads(&feed.profile)) {
+            let (profile, by) = (feed.profile.clone(), fleet.instance().into());
+            let through = to.theirs;
+            fleet.tell(Change::Tick(Tick { profile, by, from, through, until, sealed_ms: 0 }));
+            chain.tell(through);
+        }
+        drop(chain);
+        if fleet.is_none_or(|fleet| fleet.is_hub()) {
+            feed.coherence.prove(until);
+        } else {
+            self.prove_heard(feed, until);
+        }
+        feed.completed(continues, Reader::Own);
+        Ok(())
+    }
+
+    /// A reading has failed. If that goes on, another gateway may do better.
+    pub(super) fn note_failure(&self, feed: &Feed) {
+        let last = feed.chain.lock().start().last;
+        if last.is_none_or(|last| last.ours.elapsed() > self.proved_for()) {
+            self.leave_to_others(feed, REST);
+        }
+    }
+
+    /// Leaves the reading of a log to others for that time.
+    pub(super) fn leave_to_others(&self, feed: &Feed, rest: Duration) {
+        if let Some(fleet) = self.cache().fleet() {
+            fleet.leave_to_others(&feed.profile, rest);
+        }
+    }
+
+    /// Another member has read the log of a profile.
+    fn take_tick(&self, tick: &Tick) {
+        let Some(feed) = self.feed(&tick.profile) else { return };
+        // Nothing is proved for longer than by a reading of its own, whatever another one says.
+        let until = tick.until.min(Instant::now() + self.proved_for());
+        let ours = until.checked_sub(self.proved_for()).unwrap_or(until);
+        let began = Moment { theirs: tick.through, ours };
+        let link = feed.chain.lock().hear(tick, began, *self.settings().settle);
+        match link {
+            Link::TooEarly => return,
+            Link::Begun => feed.coherence.restart(),
+            Link::Continued => {}
+        }
+        self.prove_heard(&feed, until);
+        feed.completed(link == Link::Continued, Reader::Member(tick.by.clone(), ours));
+    }
+
+    /// Proves a feed until then, or for as long as it was, if everything that the fleet tells is heard.
+    fn prove_heard(&self, feed: &Feed, until: Instant) {
         let is_hearing = || self.cache().fleet().is_none_or(Member::is_hearing);
         if is_hearing() {
             feed.coherence.prove(until);
@@ -46,6 +135,11 @@ impl Notices {
         if !is_hearing() {
             feed.coherence.prove(Instant::now());
         }
+    }
+
+    /// For how long a reading proves the chain, from when it began.
+    fn proved_for(&self) -> Duration {
+        self.settings().interval.saturating_mul(PROVED_FOR)
     }
 
     fn drop_written(&self, written: &Written) {
@@ -98,6 +192,7 @@ fn owners(written: &Written, here: Here) -> Vec<Option<&ProfileName>> {
 impl Hearing for Notices {
     fn hear(&self, changes: Vec<Change>) {
         let mut events: BTreeMap<Option<ProfileName>, Vec<Event>> = BTreeMap::new();
+        let mut ticks = Vec::new();
         for change in changes {
             match change {
                 Change::Written(written) => self.drop_written(&written),
@@ -113,15 +208,20 @@ impl Hearing for Notices {
                 Change::Everything => {
                     for feed in self.feeds_of(None) {
                         self.cache().drop_noticed(feed.affected(), Noticed::Everything);
+                        feed.chain.lock().settle_anew();
+                        feed.coherence.restart();
                     }
                 }
+                Change::Tick(tick) => ticks.push(tick),
                 // A pause is the profiles'.
-                Change::Pause(_) | Change::Unknown => {}
+                Change::Pause(_) | Change::Hello | Change::Unknown => {}
             }
         }
         for (profile, events) in events {
             self.take_heard(profile.as_ref(), &events);
         }
+        // They say that these events were told.
+        ticks.iter().for_each(|tick| self.take_tick(tick));
     }
 
     fn silent(&self) {
@@ -131,9 +231,21 @@ impl Hearing for Notices {
     }
 
     fn missed(&self) {
-        self.retire();
+        // What this gateway knows to be told may be lost.
+        self.told().clear();
+        for feed in self.feeds_of(None) {
+            feed.chain.lock().miss();
+            feed.coherence.restart();
+        }
     }
 }
+
+/// The intervals for which a reading proves the chain: one may fail, and one may be slow.
+const PROVED_FOR: u32 = 3;
+/// How long a gateway that cannot read leaves it to others.
+const REST: Duration = Duration::from_secs(15);
+/// How long a webhook waits for the fleet's store.
+const LONGEST_TELLING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,11 @@
 //! ```text
 //! Pigello's event log ◀── poller ──┐               ┌── at once
 //!                        (cursor)  ├── feed ── drop ┤
-//! Pigello's webhooks ──▶ webhook ──┘  (relations)  └── again after `settle`
+//! Pigello's webhooks ──▶ webhook ──┤  (relations)  └── again after `settle`
+//!                   fleet ─ heard ─┘
 //! ```
+//!
+//! In a fleet one gateway reads the log of a profile for all. The others hear of its events, and of each reading.
 //!
 //! | module | |
 //! | --- | --- |
@@ -13,6 +16,7 @@
 //! | `cursor`, [`poller`] | reads the event log: from where, and how often |
 //! | [`tokens`], [`webhook`] | the listener for webhooks |
 //! | `relations`, `changes`, [`feed`] | from an event to what is dropped |
+//! | `chain` | how far the log is known, by own readings and by those of other gateways |
 //! | `heard`, `told` | what other gateways tell, and what they know |
 //! | `history` | the last events, for `explain --cache` |
 //!
@@ -20,12 +24,15 @@
 //! comes twice, late or in another order does no harm, and one that is forged costs a fetch. How long a stored
 //! response may live, and what that rests on, is in [`Coherence`](crate::proxy::profile::Coherence).
 
+mod chain;
 mod changes;
 mod cursor;
 #[cfg(test)]
 mod day_tests;
 pub mod event;
 pub mod feed;
+#[cfg(test)]
+mod fleet_model_tests;
 mod heard;
 mod history;
 #[cfg(test)]

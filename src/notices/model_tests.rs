@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Notices, Settings,
+    EventLogChoice, Notices, Settings,
     event::{Event, type_name},
     feed::Feed,
     poller::{EventLog, Page, Poller, Setback},
@@ -26,50 +26,53 @@ use super::{
 use crate::{
     body::Body,
     domain::{Catalog, RequestId, Span},
+    fleet::Member,
     proxy::cache::{self, Rule, tests::harness::Bench},
 };
 
-const OBJECTS: usize = 3;
-const TTL: Duration = Duration::from_secs(2);
-const INTERVAL: Duration = Duration::from_secs(1);
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const OBJECTS: usize = 3;
+pub(super) const TTL: Duration = Duration::from_secs(2);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// How far the copy that answers reads is behind at most.
-const COPY_LAG: u64 = 1500;
+pub(super) const COPY_LAG: u64 = 1500;
 /// How late the log shows an event at most.
-const LOG_DELAY: u64 = 1000;
+pub(super) const LOG_DELAY: u64 = 1000;
 /// The longest time that an answer takes. A response is as fresh as `ttl` says from its arrival.
-const SLOWEST: u64 = 1500;
+pub(super) const SLOWEST: u64 = 1500;
 /// The tick of the second drop, and one of the proof.
-const TICKS: Duration = Duration::from_millis(350);
+pub(super) const TICKS: Duration = Duration::from_millis(350);
 
 /// What Pigello has.
-struct World {
+pub(super) struct World {
     began: Instant,
     /// The values of each object, and since when.
     values: Vec<Vec<(Instant, u64)>>,
-    log: Vec<Logged>,
+    pub(super) log: Vec<Logged>,
     /// The most events of a page.
-    page: usize,
-    log_works: Log,
+    pub(super) page: usize,
+    pub(super) log_works: Log,
     /// How far its clock is ahead, in milliseconds, and whether a reading has seen that.
-    ahead: i64,
-    is_clock_seen: bool,
+    pub(super) ahead: i64,
+    pub(super) is_clock_seen: bool,
+    /// The readings of its log.
+    pub(super) readings: usize,
 }
 
-struct Logged {
-    event: Event,
+pub(super) struct Logged {
+    pub(super) event: Event,
     visible: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Log {
+pub(super) enum Log {
     Works,
     Fails,
     Forbidden,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let began = Instant::now();
         let values = (0..OBJECTS).map(|_| vec![(began, 0)]).collect();
         Self {
@@ -80,6 +83,7 @@ impl World {
             log_works: Log::Works,
             ahead: 0,
             is_clock_seen: true,
+            readings: 0,
         }
     }
 
@@ -88,7 +92,7 @@ impl World {
         Timestamp::from_millisecond(2_000_000_000_000 + millis + self.ahead).unwrap()
     }
 
-    fn write(&mut self, object: usize, delay: u64) {
+    pub(super) fn write(&mut self, object: usize, delay: u64) {
         let next = self.values[object].last().unwrap().1 + 1;
         self.values[object].push((Instant::now(), next));
         let event = Event {
@@ -101,45 +105,50 @@ impl World {
     }
 
     /// What the copy shows that is so far behind.
-    fn read(&self, object: usize, lag: u64) -> u64 {
+    pub(super) fn read(&self, object: usize, lag: u64) -> u64 {
         let at = Instant::now().checked_sub(Duration::from_millis(lag)).unwrap_or(self.began);
         let known = self.values[object].iter().rev().find(|(since, _)| *since <= at);
         known.unwrap_or(&self.values[object][0]).1
     }
 
     /// How long a value has not been the newest one.
-    fn age(&self, object: usize, value: u64) -> Duration {
+    pub(super) fn age(&self, object: usize, value: u64) -> Duration {
         let next = self.values[object].iter().find(|(_, other)| *other > value);
         next.map_or(Duration::ZERO, |(since, _)| since.elapsed())
     }
 }
 
-fn id(object: usize) -> Uuid {
+pub(super) fn id(object: usize) -> Uuid {
     Uuid::from_u128(0x6b7d_1c1e_0a63_4b2f_9d8e_3f6f_0c9a_1e00 + object as u128)
 }
 
-fn path(object: usize) -> String {
+pub(super) fn path(object: usize) -> String {
     format!("/accounts/users/customer/tenant/{}/", id(object))
 }
 
-const LIST: &str = "/accounts/users/customer/tenant/list/?q=1";
+pub(super) const LIST: &str = "/accounts/users/customer/tenant/list/?q=1";
 /// Has the value of the first object.
 const DEPENDENT: &str = "/accounts/users/customer/subtenant/00000000-0000-4000-8000-000000000001/";
 
 /// The gateway's part.
-struct Scene {
-    world: Arc<Mutex<World>>,
+pub(super) struct Scene {
+    pub(super) world: Arc<Mutex<World>>,
     /// How far the copy is behind, and how long an answer takes.
-    next: Arc<Mutex<(u64, u64)>>,
-    bench: Bench,
-    notices: Arc<Notices>,
-    feed: Arc<Feed>,
+    pub(super) next: Arc<Mutex<(u64, u64)>>,
+    pub(super) bench: Bench,
+    pub(super) notices: Arc<Notices>,
+    pub(super) feed: Arc<Feed>,
     /// Ends the second drops, as a reload does.
-    reload: CancellationToken,
+    pub(super) reload: CancellationToken,
 }
 
 impl Scene {
     fn new() -> Self {
+        Self::of_member(Arc::new(Mutex::new(World::new())), None)
+    }
+
+    /// One of the gateways before the same Pigello.
+    pub(super) fn of_member(world: Arc<Mutex<World>>, fleet: Option<Arc<Member>>) -> Self {
         let rule = |operation: &str, depends_on: &[&str]| Rule {
             operations: vec![operation.parse().unwrap()],
             ttl: Span(TTL),
@@ -153,8 +162,10 @@ impl Scene {
             rule("tenant.list", &[]),
             rule("subtenant.get", &["tenant"]),
         ];
-        let bench = Bench::new(cache::Settings { rules, ..cache::Settings::default() });
+        let settings = cache::Settings { rules, ..cache::Settings::default() };
+        let bench = Bench::of_member(settings, fleet);
         let settings = Settings {
+            event_log: EventLogChoice::Poll,
             interval: Span(INTERVAL),
             settle: Span(SETTLE),
             overlap: Span::from_secs(5),
@@ -164,7 +175,6 @@ impl Scene {
         let notices = Notices::new(settings, bench.cache.clone(), catalog, Arc::new(|_| {}));
         notices.keep([&bench.profile].into_iter());
         let feed = notices.feed(&bench.profile.name).unwrap();
-        let world = Arc::new(Mutex::new(World::new()));
         let next = Arc::new(Mutex::new((0, 0)));
         let (pigello, lags) = (Arc::clone(&world), Arc::clone(&next));
         bench.upstream.answer_with(move |request| {
@@ -194,7 +204,7 @@ impl Scene {
     }
 
     /// Reads a target; what it shows is no older than the table says.
-    async fn read(&self, target: &str, lag: u64) -> String {
+    pub(super) async fn read(&self, target: &str, lag: u64) -> String {
         *self.next.lock() = (lag, 0);
         let was_proved = self.bench.profile.partition.coherence().is_proved();
         let answer = self.bench.get(target).send().await;
@@ -216,7 +226,7 @@ impl Scene {
     }
 
     /// Reads a target with an answer that is slow, without waiting for it.
-    fn read_slowly(&self, target: &str, lag: u64, takes: u64) {
+    pub(super) fn read_slowly(&self, target: &str, lag: u64, takes: u64) {
         *self.next.lock() = (lag, takes);
         let answer = self.bench.get(target).begin();
         tokio::spawn(async move { drop(answer.await.unwrap().try_finish().await) });
@@ -230,15 +240,16 @@ impl Scene {
 }
 
 /// The log, whose answers take a while after they are made.
-struct ModelLog {
-    world: Arc<Mutex<World>>,
-    takes: u64,
+pub(super) struct ModelLog {
+    pub(super) world: Arc<Mutex<World>>,
+    pub(super) takes: u64,
 }
 
 impl EventLog for ModelLog {
     async fn page(&self, from: Timestamp, page: u32) -> Result<Page, Setback> {
         let answer = {
             let mut world = self.world.lock();
+            world.readings += 1;
             world.is_clock_seen |= world.log_works == Log::Works;
             let now = Instant::now();
             let mut events: Vec<_> = world
@@ -330,7 +341,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn target(number: usize) -> String {
+pub(super) fn target(number: usize) -> String {
     match number {
         object if object < OBJECTS => path(object),
         OBJECTS => LIST.to_owned(),
@@ -396,7 +407,7 @@ async fn play(page: usize, steps: Vec<Step>) {
     }
 }
 
-fn run(future: impl Future<Output = ()>) {
+pub(super) fn run(future: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap().block_on(future);
 }
@@ -461,7 +472,7 @@ fn a_log_that_is_forbidden_flushes_nothing_and_says_so() {
         scene.poll(0).await;
         let status = scene.read(&path(0), 0).await;
         assert!(status.contains("; hit") && !status.contains("coherent"), "{status}");
-        let status = scene.notices.status()[0].state;
+        let status = scene.notices.status().remove(0).state;
         assert_eq!((status.stopped, status.complete_since), (Some(Stopped::Forbidden), None));
         scene.world.lock().log_works = Log::Works;
         scene.poll(0).await;

@@ -5,6 +5,9 @@
 //! proved from the time at which it began ([`Coherence`](crate::proxy::profile::Coherence)). A reading that fails
 //! changes nothing: the next one asks from the same place.
 //!
+//! In a fleet, only who has the profile's lease reads, and a hub that is cut off. All others hear of the readings
+//! ([`chain`](super::chain)). Who cannot read leaves it to others.
+//!
 //! An answer that the gateway does not understand stops the readings, because it would prove what is not so.
 //! They are tried again after ten minutes.
 
@@ -78,10 +81,10 @@ impl<L: EventLog> Poller<L> {
         Self { notices, feed, log }
     }
 
-    async fn run(self) {
+    pub(super) async fn run(self) {
         loop {
             let began = Instant::now();
-            let pause = self.turn().await;
+            let pause = if self.notices.may_read(&self.feed) { self.turn().await } else { LOOK };
             sleep_until(began + spread(pause)).await;
         }
     }
@@ -89,12 +92,14 @@ impl<L: EventLog> Poller<L> {
     /// Makes a reading, and returns when the next one is due.
     pub(super) async fn turn(&self) -> Duration {
         match self.read().await {
-            Ok(()) | Err(Setback::Failed) => {}
-            Err(Setback::Lost) => self.feed.cursor.lock().await.lose(),
+            Ok(()) => {}
+            Err(Setback::Failed) => self.notices.note_failure(&self.feed),
+            Err(Setback::Lost) => self.feed.chain.lock().lose(),
             Err(Setback::Stopped(why)) => {
-                self.feed.cursor.lock().await.lose();
+                self.feed.chain.lock().lose();
                 self.feed.coherence.restart();
                 self.feed.stopped(why);
+                self.notices.leave_to_others(&self.feed, STOPPED_FOR);
                 return STOPPED_FOR;
             }
         }
@@ -103,6 +108,8 @@ impl<L: EventLog> Poller<L> {
 
     async fn read(&self) -> Result<(), Setback> {
         let mut cursor = self.feed.cursor.lock().await;
+        let start = self.feed.chain.lock().start();
+        cursor.follow(start.last);
         let began = Instant::now();
         let window = cursor.begin(began, Timestamp::now());
         if !window.continues {
@@ -125,12 +132,8 @@ impl<L: EventLog> Poller<L> {
             }
             // The first reading of a chain has nothing to catch up with: it is there for the time.
             if cursor.is_last_page(received) || !window.continues {
-                cursor.finish(began, first_date);
-                let interval = *self.notices.settings().interval;
-                let until = began + interval.saturating_mul(PROVED_FOR);
-                self.notices.prove(&self.feed, until);
-                self.feed.completed(window.continues);
-                return Ok(());
+                let to = cursor.finish(began, first_date);
+                return self.notices.complete(&self.feed, start, window.continues, to);
             }
         }
         Err(Setback::Lost)
@@ -219,7 +222,7 @@ fn pigello_time(headers: &http::HeaderMap) -> Option<Timestamp> {
 const PAGE: usize = 500;
 /// The pages of one reading. Who has more to catch up with begins anew.
 const MOST_PAGES: u32 = 50;
-/// The intervals for which a reading proves the chain: one may fail, and one may be slow.
-const PROVED_FOR: u32 = 3;
+/// How soon a gateway reads that is to read from now on.
+const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a log that cannot be used is tried again.
 const STOPPED_FOR: Duration = Duration::from_mins(10);

@@ -35,6 +35,12 @@ impl Told {
         }
         is_new
     }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+        self.order.clear();
+    }
 }
 
 /// More events than there are in the time in which all members have read the log. They take half a megabyte.

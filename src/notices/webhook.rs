@@ -8,6 +8,9 @@
 //! Whatever a sender with a token sends is answered with 204 when the drop is done, also what cannot be read.
 //! It is counted; any other answer would bring it again for ever, and the event log has its events anyway. A
 //! body is neither kept nor logged.
+//!
+//! In a fleet it is answered with 204 when the fleet's store has it, and with 503 while the store is away: Pigello sends
+//! it again. What changed is dropped here all the same.
 
 use std::{
     convert::Infallible,
@@ -67,10 +70,13 @@ enum Refused {
     Rate,
     /// Its body did not come in time, or broke off.
     Body,
+    /// The fleet could not be told of it.
+    Store,
 }
 
 impl Refused {
-    const ALL: [Self; 5] = [Self::Network, Self::Token, Self::Method, Self::Rate, Self::Body];
+    const ALL: [Self; 6] =
+        [Self::Network, Self::Token, Self::Method, Self::Rate, Self::Body, Self::Store];
 
     const fn label(self) -> &'static str {
         match self {
@@ -79,6 +85,7 @@ impl Refused {
             Self::Method => "method",
             Self::Rate => "rate",
             Self::Body => "body",
+            Self::Store => "store",
         }
     }
 
@@ -88,6 +95,7 @@ impl Refused {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Rate => StatusCode::TOO_MANY_REQUESTS,
             Self::Body => StatusCode::BAD_REQUEST,
+            Self::Store => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -170,6 +178,7 @@ impl Receiver {
         };
         let field = match taken {
             Err(Refused::Rate) => Some((header::RETRY_AFTER, "1")),
+            Err(Refused::Store) => Some((header::RETRY_AFTER, "5")),
             Err(Refused::Method) => Some((header::ALLOW, "POST")),
             _ => None,
         };
@@ -192,7 +201,7 @@ impl Receiver {
             return Err(Refused::Method);
         }
         self.rate.check().map_err(|_| Refused::Rate)?;
-        let _reading = self.reading.try_acquire().map_err(|_| Refused::Rate)?;
+        let reading = self.reading.try_acquire().map_err(|_| Refused::Rate)?;
         let body = request.into_body();
         let body = if body.size_hint().lower() > MAX_BODY as u64 {
             Err(Unreadable::TooLarge)
@@ -204,19 +213,18 @@ impl Receiver {
                 Ok(Err(_)) | Err(_) => return Err(Refused::Body),
             }
         };
-        self.apply(audience.profile(), body.and_then(|body| event::read(&body)));
-        Ok(())
-    }
-
-    fn apply(&self, profile: Option<&ProfileName>, events: Result<Vec<event::Event>, Unreadable>) {
-        let notices = self.notices.load();
-        match events {
-            Ok(events) => notices.take_webhook(profile, &events),
+        let notices = self.notices.load_full();
+        match body.and_then(|body| event::read(&body)) {
+            Ok(events) => notices.take_webhook(audience.profile(), &events),
             Err(why) => {
                 notices.count_unreadable(why);
                 tracing::warn!(reason = why.label(), "a webhook cannot be read");
+                return Ok(());
             }
         }
+        // Others may be read while this one waits.
+        drop(reading);
+        if notices.is_fleet_told().await { Ok(()) } else { Err(Refused::Store) }
     }
 }
 

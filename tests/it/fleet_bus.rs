@@ -61,8 +61,13 @@ impl Pigello {
     }
 
     /// Changes an object past all gateways.
-    fn change(&self, path: &str) {
+    pub(crate) fn change(&self, path: &str) {
         *self.0.lock().versions.entry(path.to_owned()).or_default() += 1;
+    }
+
+    /// Its log says so.
+    pub(crate) fn log(&self, event: Value) {
+        self.0.lock().log.push(event);
     }
 
     /// Asks for a pause of a minute at a path from now on.
@@ -228,8 +233,8 @@ async fn a_write_through_one_is_seen_by_the_other_within_a_second() {
     }
     let metrics = two.admin().get("/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
-    assert!(metrics.contains("pigello_gateway_fleet_hearing 1"), "{metrics}");
-    assert!(metrics.contains("fleet_breaks_total{reason=\"gap\"} 0"), "{metrics}");
+    assert!(metrics.contains("pigello_gateway_fleet_coherent 1"), "{metrics}");
+    assert!(metrics.contains("fleet_breaks_total{why=\"gap\"} 0"), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,7 +283,7 @@ async fn a_webhook_and_an_event_of_the_log_reach_the_member_that_has_neither() {
 
     while one.admin().get("/status").await.json()["notices"][0]["event_log"] != "complete" {}
     pigello.change(&object());
-    pigello.0.lock().log.push(json!({
+    pigello.log(json!({
         "id": "event-1", "content_type": "accounts.subtenant", "object_id": ID,
         "created_at": Timestamp::now().to_string(),
     }));

@@ -83,8 +83,8 @@ impl Scene {
     /// What the hub finds, once there is something, or nothing any more.
     async fn until_found(&self, kinds: &[&str]) -> Vec<Value> {
         loop {
-            let answer = self.hub.admin().get("/fleet").await.json();
-            let findings = answer["findings"].as_array().unwrap().clone();
+            let status = self.hub.admin().get("/status").await.json();
+            let findings = status["fleet_log"]["findings"].as_array().unwrap().clone();
             let found: Vec<_> = findings.iter().map(|it| it["finding"].as_str().unwrap()).collect();
             if kinds.iter().all(|kind| found.contains(kind)) && kinds.is_empty() == found.is_empty()
             {
@@ -181,6 +181,14 @@ async fn a_member_that_ends_is_no_finding_and_one_whose_trail_was_cut_is() {
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     assert!(metrics.contains("fleet_findings{finding=\"shorter\"} 1"), "{metrics}");
     assert!(metrics.contains("fleet_findings{finding=\"silent\"} 0"), "{metrics}");
+    // The list waits for the store, which may be slow for a moment.
+    let listed = loop {
+        let answer = scene.hub.admin().get("/fleet").await;
+        if answer.status == StatusCode::OK {
+            break answer.json();
+        }
+    };
+    assert_eq!(listed["findings"], json!(findings));
     let page = scene.hub.admin().get("/").await;
     assert!(String::from_utf8_lossy(&page.body).contains(chain));
     let (told, failed) = command(&scene.hub, &["status"]).await;

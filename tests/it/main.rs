@@ -30,6 +30,7 @@ mod fault_table;
 mod faults;
 mod fleet;
 mod fleet_bus;
+mod fleet_feed;
 mod fleet_members;
 mod fleet_trails;
 mod foresight;

@@ -6,6 +6,7 @@ mod crowd;
 pub mod fresh;
 mod relay;
 mod store;
+pub mod tier;
 mod world;
 
 use std::{

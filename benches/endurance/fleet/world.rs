@@ -103,4 +103,4 @@ pub const FLEET: &str = "bench";
 /// How many of the gateways are hubs.
 pub const HUBS: usize = 2;
 /// A made-up key: 32 bytes.
-const KEY: &str = "bWFkZS11cC1rZXktb2YtdGhlLWVuZHVyYW5jZS1iZW4=";
+pub const KEY: &str = "bWFkZS11cC1rZXktb2YtdGhlLWVuZHVyYW5jZS1iZW4=";

@@ -139,7 +139,7 @@ fn about(view: &GatewayView, judged: &Judged) -> Markup {
                 (item("Breaker", health.breaker.state().label()))
                 @let pause = health.rate_limit.pause().as_secs();
                 @if pause > 0 { (item("Pause", pause_in_words(pause, health))) }
-                @if let Some(state) = view.notices.state(&profile.name) { (of_notices(state)) }
+                @if let Some(state) = view.notices.state(&profile.name) { (of_notices(&state)) }
             }
             @if let Some(trouble) = judged.troubles.first() { p { (prose(trouble.remedy())) } }
         }

@@ -165,7 +165,7 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
         @for feed in &data.notices {
             h3 { (feed.profile) }
             dl {
-                (of_notices(feed.state))
+                (of_notices(&feed.state))
                 @for source in feed.sources.iter().filter(|source| source.received > 0) {
                     @let name = match source.source {
                         "webhook" => "From webhooks",
@@ -225,7 +225,7 @@ pub(super) fn fleet(fleet: &FleetStatus, log: Option<&FleetLogStatus>) -> Markup
 const MOST_FINDINGS: usize = 20;
 
 /// The state of notices, as items of a list.
-pub(super) fn of_notices(state: NoticesState) -> Markup {
+pub(super) fn of_notices(state: &NoticesState) -> Markup {
     html! {
         (item("Event log", match (state.event_log, state.stopped) {
             ("off", _) => html! { "not read" },
@@ -233,6 +233,11 @@ pub(super) fn of_notices(state: NoticesState) -> Markup {
             ("complete", None) => mark("ok", "no notice was missed"),
             _ => mark("look", "not proved to be complete: answers live for `ttl`"),
         }))
+        @match (state.proof, &state.reader) {
+            (Some("fleet"), Some(reader)) => (item("Read for the fleet by", html! { (reader) })),
+            (Some("own"), _) => (item("Read by", html! { "this gateway" })),
+            _ => {}
+        }
         @if let Some(since) = state.complete_since { (item("Complete since", moment(since))) }
         @if let Some(read) = state.last_read { (item("Log last read", moment(read))) }
         @if let Some(lag) = state.lag_ms {

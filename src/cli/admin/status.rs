@@ -83,6 +83,9 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         let event_log = text(&feed["event_log"]);
         if event_log != "off" {
             write!(out, "notices      {}  the event log is {event_log}", text(&feed["profile"]))?;
+            if let Some(reader) = feed["reader"].as_str() {
+                write!(out, ", read by {reader}")?;
+            }
             match feed["complete_since"].as_str().or(feed["stopped"].as_str()) {
                 Some(more) if event_log == "stopped" => writeln!(out, ": {more}")?,
                 Some(since) => writeln!(out, " since {since}")?,

@@ -17,6 +17,8 @@ use crate::{
     },
     credentials::{self, SourceSettings, ValueName, VaultAuth, VaultServer, VaultSettings},
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
+    fleet::Role,
+    notices::EventLogChoice,
     outbound::CollectorSettings,
     proxy::{
         cache::Rule,
@@ -311,7 +313,14 @@ fn fleet(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<()>
             format_args!("the primary of `{service}`, which {} know", addresses.join(", ")),
         ),
         None => page.line("store", addresses.join(", ")),
-    }
+    }?;
+    page.line("role", fleet.role.label())?;
+    let event_logs = match (settings.notices.event_log, fleet.role) {
+        (EventLogChoice::Poll, Role::Hub) => "read by one of the hubs for all members",
+        (EventLogChoice::Poll, Role::Member) => "read by this gateway if nobody else reads them",
+        (EventLogChoice::Off, _) => "read by others of the fleet, if by any",
+    };
+    page.line("event logs", event_logs)
 }
 
 fn subject(rule: &Rule) -> String {

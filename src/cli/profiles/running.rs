@@ -64,7 +64,7 @@ pub(super) fn in_words(profile: &Value) -> String {
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// `event log complete since …, 4200 ms behind the last change`
+/// `event log complete since …, read by hub-1, 4200 ms behind the last change`
 fn notices(state: &Value) -> Option<String> {
     let text = |key: &str| state.get(key)?.as_str();
     let event_log = text("event_log").filter(|it| *it != "off").map(|it| match it {
@@ -74,8 +74,10 @@ fn notices(state: &Value) -> Option<String> {
             None => format!("event log {it}"),
         },
     });
+    let reader = text("reader").filter(|_| event_log.is_some());
+    let reader = reader.map(|reader| format!("read by {reader}"));
     let lag = state.get("lag_ms").and_then(Value::as_u64);
     let lag = lag.map(|lag| format!("{lag} ms behind the last change"));
-    let words: Vec<_> = event_log.into_iter().chain(lag).collect();
+    let words: Vec<_> = event_log.into_iter().chain(reader).chain(lag).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }

@@ -6,6 +6,7 @@ use super::checker::Checker;
 use crate::{
     config::key::KeyPath,
     domain::CanonicalTarget,
+    fleet::Role,
     notices::{EventLogChoice, Settings, Webhook},
     proxy::cache::Rule,
 };
@@ -49,6 +50,13 @@ impl Checker<'_> {
         }
         if let Some(webhook) = &notices.webhook {
             self.webhook(&table.key("webhook"), webhook);
+            if self.config.fleet.as_ref().is_some_and(|fleet| fleet.role == Role::Member) {
+                self.warning(
+                    &table.key("webhook"),
+                    "is on a gateway that is one of many: its webhooks are lost while it is away",
+                    "write `role = \"hub\"` in [fleet] if it is to do this for all, or remove it: the hubs tell all members",
+                );
+            }
         }
         notices.clone()
     }
@@ -65,7 +73,9 @@ impl Checker<'_> {
         }
         let Some(coherent_ttl) = rule.coherent_ttl else { return };
         let key = key.key("coherent_ttl");
-        if self.config.notices.event_log == EventLogChoice::Off {
+        let is_read = self.config.notices.event_log == EventLogChoice::Poll;
+        // Other members of the fleet may read it for this one.
+        if !is_read && self.config.fleet.is_none() {
             self.warning(
                 &key,
                 "has no effect: without the event log, nothing proves that no notice was missed",

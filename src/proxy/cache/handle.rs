@@ -95,7 +95,11 @@ impl Cache {
         Self::assemble(settings, clock, None)
     }
 
-    fn assemble(settings: Settings, clock: Arc<dyn WallClock>, fleet: Option<Arc<Member>>) -> Self {
+    pub(super) fn assemble(
+        settings: Settings,
+        clock: Arc<dyn WallClock>,
+        fleet: Option<Arc<Member>>,
+    ) -> Self {
         Self(Arc::new(CacheState {
             rules: settings.rules.iter().cloned().map(Arc::new).collect(),
             store: ResponseStore::new(settings.max_bytes.0),

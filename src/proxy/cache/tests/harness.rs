@@ -25,6 +25,7 @@ use crate::{
         Span, TraceContext,
     },
     error::Error,
+    fleet::Member,
     proxy::{
         cache::policy::http_date,
         call::{CallContext, CallFacts, Fetch, Head, Recorded},
@@ -54,8 +55,13 @@ impl Bench {
     }
 
     pub(crate) fn new(settings: Settings) -> Self {
+        Self::of_member(settings, None)
+    }
+
+    /// That of a gateway in a fleet.
+    pub(crate) fn of_member(settings: Settings, fleet: Option<Arc<Member>>) -> Self {
         let clock = TestClock::default();
-        let cache = Cache::with_clock(settings, Arc::new(clock));
+        let cache = Cache::assemble(settings, Arc::new(clock), fleet);
         let (upstream, generation) = (Upstream::default(), Counter::default());
         let stage = stage(&cache, &generation, &upstream);
         let profile = profile("production", &generation);

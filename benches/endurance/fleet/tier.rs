@@ -1,0 +1,135 @@
+//! What a read costs that another gateway of the fleet has fetched: its processor time beside that of a read that
+//! goes to Pigello, of gateways with one worker each, in turns.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{store::Store, world::KEY};
+use crate::{
+    Common,
+    call::{Answer, Caller, subtenant},
+    gateway::{Gateway, Setup},
+    load::Tally,
+    report::{Report, median, progress},
+    upstream::Upstream,
+};
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// How many rounds
+    #[arg(long, default_value_t = 7)]
+    rounds: u64,
+    /// How many objects are read in each
+    #[arg(long, default_value_t = 3_000)]
+    objects: u64,
+}
+
+/// What a gateway took for the reads of one round.
+struct Round {
+    tally: Tally,
+    /// Processor time a read, in microseconds.
+    processor: f64,
+    shared: u64,
+}
+
+pub async fn run(common: &Common, options: &Options) -> Report {
+    let mut report = Report::new("fleet-tier");
+    let (upstream, store) = (Upstream::start().await, Store::start(&[]));
+    upstream.forget_ids();
+    let mut first = start(common, &upstream, Some(store.port())).await;
+    let mut second = start(common, &upstream, Some(store.port())).await;
+    let mut alone = start(common, &upstream, None).await;
+    for gateway in [&first, &second] {
+        while gateway.status().await["fleet"]["hearing"] != true {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let (mut answered, mut proxied) = (Vec::new(), Vec::new());
+    for number in 0..options.rounds {
+        progress(format_args!("round {number}"));
+        let objects = number * options.objects..(number + 1) * options.objects;
+        read(&first, objects.clone()).await;
+        // What it has fetched is in the store soon.
+        sleep(Duration::from_secs(1)).await;
+        answered.push(read(&second, objects.clone()).await);
+        proxied.push(read(&alone, objects).await);
+    }
+    let reads = options.rounds * options.objects;
+    let shared: u64 = answered.iter().map(|round| round.shared).sum();
+    report.promise(
+        "the tier answers what another gateway has fetched",
+        shared >= reads * 99 / 100,
+        format_args!("{shared} of {reads}"),
+    );
+    for (name, rounds) in [("from the tier", &answered), ("from Pigello", &proxied)] {
+        let at = |share: f64| {
+            median(rounds.iter().map(|it| it.tally.latencies.value_at_quantile(share) as f64))
+        };
+        report.figure(format!("p50 (µs), {name}"), at(0.5));
+        report.figure(format!("p99 (µs), {name}"), at(0.99));
+        let processor = median(rounds.iter().map(|round| round.processor));
+        report.figure(format!("processor time a read (µs), {name}"), processor);
+        let failed: Vec<_> = rounds
+            .iter()
+            .filter(|round| round.tally.successes() < round.tally.calls())
+            .map(|round| round.tally.failures())
+            .collect();
+        report.promise(
+            format!("no read fails, {name}"),
+            failed.is_empty(),
+            format_args!("{failed:?}"),
+        );
+    }
+    let ratios =
+        answered.iter().zip(&proxied).map(|(tier, pigello)| tier.processor / pigello.processor);
+    let ratio = median(ratios);
+    report.promise(
+        "a read from the tier takes at most 0.6 of the processor time of one from Pigello",
+        ratio <= 0.6,
+        format_args!("{ratio:.2}"),
+    );
+    for gateway in [&mut first, &mut second, &mut alone] {
+        gateway.drain().await;
+    }
+    report
+}
+
+/// A gateway, in a fleet with the store at that port, or alone.
+async fn start(common: &Common, upstream: &Upstream, port: Option<u16>) -> Gateway {
+    let setup = Setup::new(common, upstream).set("RUNTIME__WORKERS", "1").and(
+        "[cache]\nmax_bytes = \"512MiB\"\n[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"10m\"\nshared = true\n",
+    );
+    let Some(port) = port else { return setup.start().await };
+    setup.write_secret("fleet-key", &format!("{KEY}\n"));
+    let key = setup.path("fleet-key").display().to_string();
+    let setup = setup
+        .set("PROFILES__A__CACHE_KEY__SOURCE", "file")
+        .set("PROFILES__A__CACHE_KEY__PATH", key.as_str())
+        .set("CACHE__SHARED__ENABLED", "true")
+        .set("FLEET__NAME", "bench")
+        .set("FLEET__KEY__SOURCE", "file")
+        .set("FLEET__KEY__PATH", key)
+        .set("FLEET__STORE__ADDRESS", format!("127.0.0.1:{port}"))
+        .set("FLEET__STORE__TLS", "false");
+    setup.start().await
+}
+
+/// Reads objects one after the other, over one connection.
+async fn read(gateway: &Gateway, objects: std::ops::Range<u64>) -> Round {
+    let (mut caller, mut tally, mut shared) =
+        (Caller::new(gateway.address("main")), Tally::default(), 0);
+    let (before, count) = (gateway.process().cpu(), objects.end - objects.start);
+    for object in objects {
+        let begun = Instant::now();
+        let outcome = caller.get(&format!("{}?size={BODY}", subtenant(object))).await;
+        tally.note(&outcome, begun.into_std());
+        let status = outcome.as_ref().map(Answer::cache_status).unwrap_or_default();
+        shared += u64::from(status.contains("pigello-gateway-shared; hit"));
+    }
+    let processor = gateway.process().cpu().saturating_sub(before);
+    Round { tally, processor: processor.as_secs_f64() * 1e6 / count as f64, shared }
+}
+
+/// About the size of a subtenant.
+const BODY: usize = 3_000;
