@@ -105,6 +105,11 @@ EXTRAS = {
         "port": 9444, "service": {"type": "LoadBalancer", "port": 8444, "annotations": {"a/b": "c"}},
         "allowFrom": ["192.0.2.0/24", "2001:db8::/32"]}},
     "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+    "fleet": {
+        "enabled": True, "role": "hub", "name": "test",
+        "store": {
+            "sentinels": ["s-0:26379", "s-1:26379"], "service": "pigello", "username": "", "ca": False,
+            "to": [{"podSelector": {"matchLabels": {"app": "valkey"}}}], "ports": [6379, 26379]}},
     "audit": {"storageClass": "fast"},
     "serviceAccount": {"name": "other", "annotations": {"a/b": "c"}},
     "resources": {"limits": {"memory": "1Gi", "cpu": 2}},
@@ -129,11 +134,12 @@ BARE = {
     "replicas": {"min": 1, "max": 1},
 }
 WEBHOOK = {"notices": {"webhook": {"enabled": True}}}
+FLEET = {"fleet": {"enabled": True}}
 CHOICES = [
     [{"mode": "shared"}, {"mode": "shared"} | WEBHOOK, {"mode": "sidecar"}, {"mode": "sidecar"} | APPLICATION],
     [{"source": source} for source in ("vault", "directory", "externalSecret")],
     [{}, {"metrics": {"tlsSecret": "metrics-tls"}}],
-    [{}, EXTRAS],
+    [{}, FLEET, EXTRAS],
     [{}, BARE],
 ]
 configurations = {}
@@ -167,6 +173,22 @@ for choice in itertools.product(*CHOICES):
     for what, there in opens.items():
         if there != webhook.get("enabled", False):
             wrong.append(f"helm {told}: {what} for webhooks is {'there' if there else 'missing'}")
+    fleet = values.get("fleet", {})
+    joins = {
+        "a key": "PIGELLO_GATEWAY_FLEET__KEY__PATH" in text + notes,
+        "the secret": "{ name: fleet, mountPath: /etc/fleet, readOnly: true }" in text + notes,
+        "a note": "It is a " in notes,
+        "a way out": any({"port": 6379} in rule["ports"] for manifest in documents(text)
+                         if manifest["kind"] == "NetworkPolicy" for rule in manifest["spec"]["egress"]),
+    }
+    if "NetworkPolicy" not in kinds:
+        del joins["a way out"]
+    for what, there in joins.items():
+        if there != fleet.get("enabled", False):
+            wrong.append(f"helm {told}: {what} for the fleet is {'there' if there else 'missing'}")
+    role = fleet.get("role") or {"shared": "hub", "sidecar": "member"}[values["mode"]]
+    if fleet and f"FLEET__ROLE, value: {role} " not in text + notes:
+        wrong.append(f"helm {told}: it is not a {role}")
     if ("helm -n pigello test" in notes) != ("helm.sh/hook: test" in text):
         wrong.append(f"helm {told}: the notes and the chart differ about `helm test`")
     for manifest in documents(text):
@@ -262,6 +284,8 @@ for bad in [
     {"fullnameOverride": "a b"}, {"podDisruptionBudget": {"maxUnavailable": "0%"}},
     {"notices": {"webhook": {"allowFrom": ["192.0.2.1"]}}}, {"notices": {"webhook": {"port": 8443}}},
     {"notices": {"webhook": {"tokensSecret": ""}}},
+    {"fleet": {"role": "leader"}}, {"fleet": {"secretName": ""}}, {"fleet": {"name": "a b"}},
+    {"fleet": {"store": {"address": "rediss://a:6379"}}}, {"fleet": {"store": {"ports": []}}},
 ]:
     try:
         chart.validate_schema(bad)
@@ -272,6 +296,7 @@ for bad, why in [
     ({"replicas": {"min": 12}}, "more than replicas.max"),
     ({"replicas": {"min": 3, "max": 2}}, "more than replicas.max"),
     ({"mode": "sidecar"} | WEBHOOK, "notices.webhook needs mode: shared"),
+    ({"fleet": {"enabled": True, "store": {"sentinels": ["s:26379"]}}}, "what the sentinels call the store"),
 ]:
     try:
         render(bad)
@@ -288,7 +313,7 @@ for good in [
     validate(f"helm {good}", render(good)[0])
 if 'storageClassName: ""' not in render({"audit": {"storageClass": "-"}})[0]:
     wrong.append("helm: the storage class `-` is not none")
-for values in [None, EXTRAS, BARE, WEBHOOK]:
+for values in [None, EXTRAS, BARE, WEBHOOK, FLEET]:
     linted = helm_python.lint(chart_path, values, strict=True)
     # Of an icon that is missing lint says so, as information.
     found = [message for message in linted["messages"] if message["severity"] > 1]
@@ -323,6 +348,18 @@ HEADS = {
 # Pigello sends its webhooks to https://HOST/hooks/TOKEN, where HOST leads to the Service `pigello-gateway-webhook`.
 #   kubectl -n pigello apply -f gateway.yaml
 """,
+    "hub": """\
+# The same as `shared`, as a hub of a fleet. Besides `pigello-gateway-tls` it needs the secret `pigello-gateway-fleet`, which
+# all members have: the fleet's key, the password for the store, and the authority of its certificate.
+#   (umask 077; openssl rand -base64 32 > key)
+#   kubectl -n pigello create secret generic pigello-gateway-fleet --from-file=key --from-file=password --from-file=ca.crt
+#   kubectl -n pigello apply -f gateway.yaml
+""",
+    "member": """\
+# The same as `sidecar`, as a member of the fleet whose hub is in `../hub`. It needs the same secret
+# `pigello-gateway-fleet` in its own namespace.
+#   kubectl apply -f sidecar.yaml
+""",
     "sidecar": """\
 # An application with the gateway as a native sidecar (Kubernetes 1.29 or newer). It accepts calls before the
 # application starts and stops after it, so the application's first and last calls are served. `gateway.toml` below is
@@ -333,6 +370,8 @@ HEADS = {
 RELEASES = {
     "shared": ("gateway", "pigello-gateway"),
     "webhook": ("gateway", "pigello-gateway"),
+    "hub": ("gateway", "pigello-gateway"),
+    "member": ("sidecar", "billing"),
     "sidecar": ("sidecar", "billing"),
 }
 for kind, (file, release) in RELEASES.items():
@@ -356,7 +395,12 @@ for kind, (file, release) in RELEASES.items():
             wrong.append(f"{path}: is not what the chart renders; run deploy/check.sh --write")
     validate(folder.name, (folder / f"{file}.yaml").read_text())
 
-compose = yaml.safe_load((HERE / "compose/compose.yaml").read_text())
+# The example of a store, which no chart makes.
+validate("store", (HERE / "kubernetes/store/valkey.yaml").read_text())
+
+# With `!override`, a list takes the place of the one before, and is not added to it.
+yaml.SafeLoader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node, deep=True))
+compose = merged(*(yaml.safe_load((HERE / f"compose/{file}.yaml").read_text()) for file in ("compose", "fleet")))
 for service in compose["services"].values():
     for wanted in service.get("depends_on", {}):
         if wanted not in compose["services"]:

@@ -105,6 +105,37 @@ pub(super) async fn tell_of_cache_key(
     Ok(if told { StatusCode::OK } else { StatusCode::ACCEPTED })
 }
 
+/// A chain of the fleet.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OfChain {
+    chain: String,
+}
+
+/// How many findings were acknowledged.
+#[derive(Debug, Serialize)]
+pub(super) struct Acknowledged {
+    acknowledged: usize,
+}
+
+/// `POST /fleet/acknowledge`: an operator knows what this hub finds wrong with a chain. 404 if it finds nothing.
+pub(super) async fn acknowledge(
+    State(view): State<Arc<GatewayView>>,
+    actor: Actor,
+    Query(OfChain { chain }): Query<OfChain>,
+) -> Result<Json<Acknowledged>, Refusal> {
+    let log = view.fleet_log.as_ref().ok_or((StatusCode::NOT_FOUND, NO_HUB))?;
+    let acknowledged = log.acknowledge(&chain);
+    if acknowledged == 0 {
+        return Err((StatusCode::NOT_FOUND, "nothing is wrong with a chain of that name\n"));
+    }
+    view.trail.admin(actor.did("acknowledge", format!("chain={chain} findings={acknowledged}")));
+    Ok(Json(Acknowledged { acknowledged }))
+}
+
+/// What a gateway answers that keeps no fleet log.
+const NO_HUB: &str = "this gateway keeps no fleet log: it is no hub of a fleet\n";
+
 /// How long an operator waits for the store.
 const TELLING: Duration = Duration::from_secs(2);
 

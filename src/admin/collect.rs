@@ -16,7 +16,7 @@ use super::{
     trouble::{Judged, ProfileTrouble, judged},
 };
 use crate::{
-    audit::{Blocked, WitnessStats},
+    audit::{Blocked, FindingKind, FleetLog, WitnessStats},
     credentials,
     notices::{FeedStatus, SourceStatus, Stopped},
     proxy::profile::{CircuitBreakerState, Family, Profile},
@@ -242,7 +242,20 @@ fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     });
     sheet.counters("fleet_notices", notices)?;
     let breaks = status.breaks.iter().map(|it| ([("why", it.reason)], it.count));
-    sheet.counters("fleet_breaks", breaks)
+    sheet.counters("fleet_breaks", breaks)?;
+    let Some(log) = view.fleet_log.as_deref().map(FleetLog::status) else { return Ok(()) };
+    sheet.gauge("fleet_log_writable", flag(log.writable))?;
+    sheet.gauge("fleet_log_chains", count(log.chains))?;
+    let findings = FindingKind::ALL.map(|kind| {
+        let found = log.findings.iter().filter(|finding| finding.kind == kind);
+        ([("finding", kind.label())], count(found.count() as u64))
+    });
+    sheet.gauges("fleet_findings", findings)?;
+    let witness = |witness: &WitnessStats| [("witness", witness.name.clone())];
+    let ages = log.witnesses.iter().map(|stats| (witness(stats), count(stats.age_seconds)));
+    sheet.gauges("fleet_log_witness_age_seconds", ages)?;
+    let contradictions = log.witnesses.iter().map(|it| (witness(it), flag(it.contradicts)));
+    sheet.gauges("fleet_log_witness_contradicts", contradictions)
 }
 
 fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView, shown: &[&Profile]) -> fmt::Result {

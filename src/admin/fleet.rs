@@ -6,7 +6,11 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use super::GatewayView;
-use crate::{error::Chain, fleet::Members};
+use crate::{
+    audit::{Finding, FleetLog},
+    error::Chain,
+    fleet::Members,
+};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Fleet {
@@ -14,6 +18,9 @@ pub(super) struct Fleet {
     name: String,
     #[serde(flatten)]
     members: Members,
+    /// What is wrong with trails of members, if this gateway is a hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Vec<Finding>>,
 }
 
 /// 503 while the store cannot be asked.
@@ -22,9 +29,11 @@ pub(super) async fn members(
 ) -> Result<Json<Fleet>, (StatusCode, String)> {
     let fleet = view.fleet.as_ref().ok_or((StatusCode::NOT_FOUND, NO_FLEET.to_owned()))?;
     match fleet.members().await {
-        Ok(members) => {
-            Ok(Json(Fleet { name: fleet.status().name, members: Members::clone(&members) }))
-        }
+        Ok(members) => Ok(Json(Fleet {
+            name: fleet.status().name,
+            members: Members::clone(&members),
+            findings: view.fleet_log.as_deref().map(FleetLog::findings),
+        })),
         Err(error) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", Chain(&error)))),
     }
 }

@@ -42,7 +42,7 @@ pub use self::{
     serve::AdminServer,
 };
 use crate::{
-    audit::Trail,
+    audit::{FleetLog, Trail},
     credentials::CredentialManager,
     domain::{CallerRule, CredentialsName, ProfileName},
     fleet::Member,
@@ -87,6 +87,8 @@ pub struct GatewayView {
     pub webhooks: Option<Arc<Receiver>>,
     /// This gateway as a member of the fleet.
     pub fleet: Option<Arc<Member>>,
+    /// The heads of all members' trails, if this gateway is a hub.
+    pub fleet_log: Option<Arc<FleetLog>>,
     /// The profiles themselves: those with tables of their own, and the loaded members of templates.
     pub directory: Arc<Profiles>,
     /// State of each profile's upstream.

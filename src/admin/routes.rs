@@ -96,6 +96,7 @@ fn table() -> Vec<Route> {
         delete("/cache", Access::Operate, actions::purge),
         post("/fleet/purge", Access::Operate, actions::purge_fleet),
         post("/fleet/cache-key", Access::Operate, actions::tell_of_cache_key),
+        post("/fleet/acknowledge", Access::Operate, actions::acknowledge),
         post("/credentials/refresh", Access::Operate, actions::refresh),
         post("/reload", Access::Operate, reload::reload),
         post("/probe", Access::Operate, actions::probe),

@@ -36,6 +36,9 @@ pub(super) struct Status {
     /// The connection to the fleet's store.
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<FleetStatus>,
+    /// The heads of all members' trails, if this gateway is a hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet_log: Option<audit::FleetLogStatus>,
     audit: audit::TrailStats,
     /// Every certificate that the gateway depends on.
     certificates: Vec<CertificateEnd>,
@@ -62,6 +65,7 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         cache: view.cache.stats(),
         notices: view.notices.status(),
         fleet: view.fleet.as_deref().map(Member::status),
+        fleet_log: view.fleet_log.as_deref().map(audit::FleetLog::status),
         audit: view.trail.stats(),
         certificates: foresight::certificates(&view),
         clocks: foresight::clocks(&view),

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::parts::Shared;
 use crate::{
-    audit::Trail,
-    fleet::{Describe, InUse, MOST_PROFILES, Record, Role, TrailHead},
+    fleet::{Describe, InUse, MOST_PROFILES, Record, Role},
     notices::Notices,
     proxy::profile::{Profile, Profiles},
 };
@@ -26,19 +25,12 @@ pub(super) fn describe(shared: &Shared, role: Role, started: SystemTime) -> Desc
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: configuration.clone(),
             started,
-            trail: head(&trail),
+            trail: trail.head(),
             event_log: event_log(&notices).to_owned(),
             credentials,
             more,
         }
     })
-}
-
-/// The line before the last checkpoint, which has its hash.
-fn head(trail: &Trail) -> Option<TrailHead> {
-    let checkpoint = trail.last_checkpoint()?;
-    let seq = checkpoint.seq.checked_sub(1)?;
-    Some(TrailHead { chain: checkpoint.chain, seq, hash: checkpoint.prev })
 }
 
 /// The worst of all profiles.

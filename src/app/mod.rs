@@ -16,6 +16,7 @@
 
 mod certificates;
 mod describe;
+mod fleet_log;
 mod following;
 mod hearer;
 mod supervisor;
@@ -392,13 +393,22 @@ impl Running {
         cut_off: bool,
         ending: &Ending,
     ) -> Result<Summary, ServeError> {
-        supervisor.end().await;
+        let membership = supervisor.end().await;
         self.admin.iter().chain(&self.metrics).for_each(Bound::unlink);
         let trail = self.shared.trail.clone();
         if let Some(cause) = ending.cause.get() {
             trail.stops_because(cause);
         }
-        let closed = tokio::task::spawn_blocking(move || trail.close()).await;
+        let closed = tokio::task::spawn_blocking(move || trail.close());
+        let fleet_log = self.shared.fleet_log.clone();
+        let of_fleet = tokio::task::spawn_blocking(move || fleet_log.map(|log| log.close()));
+        let (closed, of_fleet) = tokio::join!(closed, of_fleet);
+        if let Ok(Some(Err(error))) = of_fleet {
+            tracing::error!(%error, "the fleet log could not be finished");
+        }
+        if let Some(membership) = membership {
+            membership.end().await;
+        }
         match closed.map_err(|_| ServeError::Worker)? {
             Ok(last_seq) => {
                 tracing::info!(last_seq, cut_off, "ended");

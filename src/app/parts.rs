@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     admin::Tokens,
-    audit::{self, CallCause, CredentialsChange, ListIds, Trail},
+    audit::{self, CallCause, CredentialsChange, FleetLog, ListIds, Trail},
     config::{
         Settings,
         types::{Listener, Profile},
@@ -28,7 +28,7 @@ use crate::{
     domain::{
         Address, CallerRule, CredentialsName, ListenerName, PolicyId, ProblemBase, ProfileName,
     },
-    fleet::{self, KeyRing, Member, StoreError},
+    fleet::{self, KeyRing, Member, Role, StoreError},
     notices::{HookTokensError, Notices},
     outbound::{
         CollectorSettings, ForwardProxy, ForwardProxyError, Resolver, RevocationError,
@@ -96,6 +96,8 @@ pub(super) struct Shared {
     pub(super) fleet: Option<Arc<Member>>,
     /// The fleet's key, and where it is.
     pub(super) fleet_key: Option<(KeySettings, Arc<KeyRing>)>,
+    /// The heads of all members' trails, if this gateway is a hub.
+    pub(super) fleet_log: Option<Arc<FleetLog>>,
 }
 
 /// One listener on one worker, before its path is put together.
@@ -159,6 +161,7 @@ impl Shared {
             }
             None => observed_trail(settings)?,
         };
+        let fleet_log = fleet_log(settings, kept)?;
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
         }
@@ -184,6 +187,7 @@ impl Shared {
             notices: notices(settings, &cache, &trail, kept),
             fleet,
             fleet_key,
+            fleet_log,
             connections: connections.collect(),
             trail,
             activity,
@@ -473,6 +477,19 @@ fn open_key(settings: KeySettings) -> Result<(KeySettings, Arc<KeyRing>), StartE
     Ok((settings, ring))
 }
 
+/// The log of a hub, from its start to its end.
+fn fleet_log(
+    settings: &Settings,
+    kept: Option<(&Settings, &Shared)>,
+) -> Result<Option<Arc<FleetLog>>, StartError> {
+    if let Some((_, kept)) = kept {
+        return Ok(kept.fleet_log.clone());
+    }
+    let is_hub = settings.fleet.as_ref().is_some_and(|fleet| fleet.role == Role::Hub);
+    let open = || FleetLog::open(&trail_settings(settings)).map(Arc::new);
+    is_hub.then(open).transpose().map_err(StartError::FleetLog)
+}
+
 /// The notices of all profiles. They are kept with the cache, so that a chain of readings survives a reload.
 fn notices(
     settings: &Settings,
@@ -586,6 +603,9 @@ pub enum StartError {
     /// The audit trail cannot be opened.
     #[error("the audit trail cannot be opened")]
     Trail(#[source] audit::TrailOpenError),
+    /// The log of a hub cannot be opened.
+    #[error("the fleet log cannot be opened")]
+    FleetLog(#[source] audit::TrailOpenError),
     /// A socket cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),

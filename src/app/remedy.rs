@@ -48,7 +48,7 @@ impl StartError {
             Self::SocketFolder { .. } => Some(
                 "make it for the gateway's user, or name another place with `address = …` in [admin]",
             ),
-            Self::Trail(error) => trail(error),
+            Self::Trail(error) | Self::FleetLog(error) => trail(error),
             Self::Bind(error) => Some(bind(error)),
         }
     }

@@ -9,12 +9,16 @@ use std::{
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::{sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     certificates::Certificates,
     describe::describe,
+    fleet_log::keep,
     hearer::Hearer,
     parts::Shared,
     reloader::{LivenessProbe, Reread},
@@ -52,6 +56,22 @@ pub(super) struct Supervisor {
     /// The notices that are followed, and what stops that.
     following: Option<(Arc<Notices>, CancellationToken)>,
     webhooks: Option<Arc<Receiver>>,
+    membership: Option<Membership>,
+}
+
+/// This gateway in its fleet, which it leaves when its trail is closed.
+pub(super) struct Membership {
+    task: JoinHandle<()>,
+    leaving: CancellationToken,
+}
+
+impl Membership {
+    /// Tells the fleet how the trail ended, and leaves it. That takes no longer than a moment.
+    pub(super) async fn end(self) {
+        self.leaving.cancel();
+        let task = AbortOnDropHandle::new(self.task);
+        let _left = tokio::time::timeout(LAST_MOMENT, task).await;
+    }
 }
 
 impl Supervisor {
@@ -70,6 +90,7 @@ impl Supervisor {
             maintenance: CancellationToken::new(),
             following: None,
             webhooks: None,
+            membership: None,
         }
     }
 
@@ -240,10 +261,18 @@ impl Supervisor {
         }
     }
 
-    /// Stays connected to the fleet's store, if there is a fleet, until all calls have ended.
+    /// Stays connected to the fleet's store, if there is a fleet. A hub keeps the fleet log until all calls have ended.
     pub(super) fn join_fleet(&mut self, shared: &Shared) {
-        if let Some(member) = &shared.fleet {
-            self.tasks.spawn(Arc::clone(member).run(self.ending.clone()));
+        let Some(member) = &shared.fleet else { return };
+        let leaving = CancellationToken::new();
+        let task = tokio::spawn(Arc::clone(member).run(leaving.clone()));
+        self.membership = Some(Membership { task, leaving });
+        if let Some(log) = &shared.fleet_log {
+            let (ending, keeping) =
+                (self.ending.clone(), keep(Arc::clone(log), Arc::clone(member)));
+            self.tasks.spawn(async move {
+                ending.run_until_cancelled(keeping).await;
+            });
         }
         if let Some((settings, ring)) = shared.fleet_key.clone() {
             let (sources, ending) = (shared.sources.clone(), self.ending.clone());
@@ -305,6 +334,7 @@ impl Supervisor {
             notices: Arc::clone(&shared.notices),
             webhooks: self.webhooks.clone(),
             fleet: shared.fleet.clone(),
+            fleet_log: shared.fleet_log.clone(),
             upstreams: shared
                 .profiles
                 .fixed()
@@ -366,12 +396,13 @@ impl Supervisor {
         }
     }
 
-    /// Stops all tasks; the span exporter gets a moment to flush.
-    pub(super) async fn end(mut self) {
+    /// Stops all tasks; the span exporter gets a moment to flush. What is left is the membership of the fleet.
+    pub(super) async fn end(mut self) -> Option<Membership> {
         self.ending.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         let _left_behind = tokio::time::timeout(LAST_MOMENT, ended).await;
         self.tasks.shutdown().await;
+        self.membership
     }
 }
 

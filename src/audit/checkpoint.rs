@@ -23,6 +23,7 @@ use super::{
     chain::Tip,
     keys::{PublicKey, SigningKey},
     readers::Readers,
+    settings::LogKind,
     tlog::{Chain, Heads, SignedHead},
 };
 use crate::{audit::json::time_text, process::files};
@@ -142,35 +143,45 @@ pub(super) struct Publication {
 /// Logs checkpoints that are in stable storage, keeps the last one in a file, and hands on its head.
 #[derive(Debug)]
 pub(super) struct Publisher {
+    log: LogKind,
     path: PathBuf,
     readers: Readers,
     heads: Heads,
 }
 
 impl Publisher {
-    pub(super) fn new(directory: &Path, readers: Readers, heads: Heads) -> Self {
-        Self { path: directory.join(LATEST), readers, heads }
+    pub(super) fn new(log: LogKind, directory: &Path, readers: Readers, heads: Heads) -> Self {
+        Self { log, path: directory.join(LATEST), readers, heads }
     }
 
     pub(super) fn publish(&self, Publication { checkpoint, head }: Publication) {
-        let Checkpoint { seq, time, prev, chain, instance, note, key, signature, previous } =
-            &checkpoint;
-        tracing::info!(
-            seq,
-            time,
-            prev,
-            chain,
-            instance,
-            note,
-            key,
-            signature,
-            previous,
-            "audit checkpoint"
-        );
+        self.log(&checkpoint);
         if let Err(error) = self.write(&checkpoint) {
             tracing::warn!(%error, "the last audit checkpoint cannot be written to its file");
         }
         self.heads.send_replace(Some(Arc::new(head)));
+    }
+
+    /// Whoever collects the log keeps checkpoints of trails by their numbers. The fleet log has numbers of its own, so
+    /// of its checkpoints only the note is told, which names its log.
+    fn log(&self, checkpoint: &Checkpoint) {
+        let Checkpoint { seq, time, prev, chain, instance, note, key, signature, previous } =
+            checkpoint;
+        match self.log {
+            LogKind::Trail => tracing::info!(
+                seq,
+                time,
+                prev,
+                chain,
+                instance,
+                note,
+                key,
+                signature,
+                previous,
+                "audit checkpoint"
+            ),
+            LogKind::Fleet => tracing::info!(seq, chain, instance, note, "fleet log checkpoint"),
+        }
     }
 
     /// Replaces the file.
@@ -238,7 +249,8 @@ mod tests {
         };
         let made = checkpoint.signed(&key);
         let head = SignedHead { note: String::new(), tree: Tree::default() };
-        let publisher = Publisher::new(home.path(), Readers::default(), watch::channel(None).0);
+        let publisher =
+            Publisher::new(LogKind::Trail, home.path(), Readers::default(), watch::channel(None).0);
         publisher.publish(Publication { checkpoint: made.clone(), head });
         assert!(matches!(Latest::read(home.path()), Latest::Found(found) if found == made));
 

@@ -21,6 +21,7 @@
 //! | `chain.json` | the name of the chain |
 //! | `tlog/` | the chain's tree, and its last head as a note (C2SP tlog-tiles, tlog-checkpoint) |
 //! | `tlog-*/` | the tree of a chain that has ended |
+//! | `fleet-log/` | of a hub: the heads of all members' trails, in a log of the same form (below) |
 //! | `object-key` | the key that hashes object ids, if the settings ask for hashes |
 //! | `export.json` | the last line that the collector has accepted, or refused for good |
 //! | `deleted-<from>-<to>-<hash>` | an emptied file, until its `retention` line finds room |
@@ -154,13 +155,28 @@
 //!
 //! | field | meaning |
 //! | --- | --- |
-//! | `action` | `purge`, `refresh`, `verify`; `page_link`: a link to the status page was made; `page`: it was used; `probe`: a command is about to try credentials with a call of its own |
+//! | `action` | `purge`, `refresh`, `verify`; `acknowledge`: somebody knows what a hub finds wrong with a chain; `page_link`: a link to the status page was made; `page`: it was used; `probe`: a command is about to try credentials with a call of its own |
 //! | `who` | `uid=… gid=… pid=…` of the Unix socket's peer; `token=… role=…` with the first 12 digits of the token's SHA-256; `session=N` with who made its link |
 //! | `operation`, `object_id` | what a purge was limited to, or `null`; `object_id` as in a call |
 //! | `credentials` | the set that was read again, or `null` |
 //! | `result` | `purged=N`; `refreshed version=…`, `unchanged version=…` or `failed: …`; `started` or `running`; `made`; `entered`; `announced request_id=… upstream=… version=…` |
 //!
 //! A line never holds a header value, a body, a query value or a credential.
+//!
+//! # The fleet log
+//!
+//! The hub of a fleet keeps a log of the trails of all members, in the folder `fleet-log` of its own trail's directory.
+//! It is a trail itself: the same lines, checkpoints, tree and witnesses, signed with the same key, deleted by the same
+//! settings. Its name is that of a trail with `/fleet` before the chain. Instead of calls it has:
+//!
+//! | kind | fields |
+//! | --- | --- |
+//! | `head` | a member's trail has this head: `chain`, `instance`, `size` (how many lines of the chain there are), `last_seq` (the number of the last of them), `ended` (the gateway closed the trail there), `started` (when the gateway did), `interval_ms` (until the next head at the latest), `key` and `note` (as public tools take them) |
+//! | `finding` | a trail is not as it was: `chain`, `instance`, `finding` (as in the metric `fleet_findings`), `size` and `last_seq` that there were, `told_size` that a head tells now or `null`, `since` |
+//! | `acknowledged` | an operator knows what is wrong with `chain` |
+//!
+//! Two heads a second are logged on average, however many members there are: each new one of a small fleet, one in eight
+//! minutes of each of a thousand members. The first, the last, and the one before a finding are always there.
 //!
 //! # When a record is safe
 //!
@@ -223,8 +239,10 @@ mod syncer;
 mod writer;
 mod space;
 mod retention;
+mod entry;
 mod export;
 mod handle;
+mod fleet_log;
 mod line;
 mod lines;
 mod read;
@@ -240,7 +258,9 @@ pub use checkpoint::Checkpoint;
 pub use coverage::{Coverage, Missing, MissingCause, RecordPoint, Shortfall};
 pub use directory::{TrailDirectoryError, TrailSegment, has_steady_numbers};
 pub use encode::{CALL_FIELDS, SCHEMA};
+pub use entry::{Finding, FindingKind};
 pub use export::{ExportError, ResendError, Resent, resend};
+pub use fleet_log::{FleetLog, FleetLogStatus};
 pub use handle::{Trail, TrailOpenError, TrailStats, check_keys};
 pub use keys::{KeyError, OBJECT_KEY, ObjectKey, PUBLIC_KEY, PublicKey, SIGNING_KEY, SigningKey};
 pub use line::{CallLine, LineHead, call_line, line_head};
@@ -255,11 +275,11 @@ pub use record::{
 };
 pub use recover::RecoverError;
 pub use retention::Blocked;
-pub use settings::{Durability, ListIds, ObjectIds, OnFailure, Settings, WitnessSettings};
+pub use settings::{Durability, ListIds, LogKind, ObjectIds, OnFailure, Settings, WitnessSettings};
 pub use target::Target;
 pub use tlog::{PublisherError, Tree, WitnessStats};
 pub use verify::{
-    KeptReport, KeySource, PartCheck, StoreReport, TrailDoubt, TrailDoubtKind, TrailProblem,
-    TrailProblemKind, Verdict, VerifyError, VerifyOptions, VerifyReport, VouchingKey, verify,
-    verify_store,
+    FleetLogReport, KeptReport, KeySource, PartCheck, StoreReport, ToldChain, ToldReport,
+    TrailDoubt, TrailDoubtKind, TrailProblem, TrailProblemKind, Verdict, VerifyError,
+    VerifyOptions, VerifyReport, VouchingKey, verify, verify_fleet_log, verify_store,
 };

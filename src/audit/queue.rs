@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::{
     encode::Notice,
+    entry::Entry,
     observer::RecordObserver,
     record::{AdminAction, ConfigurationChange, CredentialsChange, Intent, NoticesTaken, Record},
     settings::{OnFailure, Settings},
@@ -50,6 +51,7 @@ pub(super) enum Item {
     Configuration(Box<ConfigurationChange>),
     Credentials(CredentialsChange),
     Notices(NoticesTaken),
+    Entry(Box<Entry>),
 }
 
 impl Item {
@@ -108,7 +110,8 @@ impl Batch {
             | Item::Admin(_)
             | Item::Configuration(_)
             | Item::Credentials(_)
-            | Item::Notices(_) => None,
+            | Item::Notices(_)
+            | Item::Entry(_) => None,
         });
         let mut unseen = unseen.peekable();
         if unseen.peek().is_some() {

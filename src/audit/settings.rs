@@ -73,6 +73,9 @@ pub struct Settings {
     /// The hash of the configuration that the gateway starts with, for the `start` line.
     #[serde(skip)]
     pub configuration: Option<[u8; 32]>,
+    /// What the lines are about.
+    #[serde(skip)]
+    pub log: LogKind,
     /// How many records may wait for the disk. Further records are dropped and counted in a `gap`.
     #[serde(skip)]
     pub queue_records: usize,
@@ -146,6 +149,7 @@ impl Settings {
             group: None,
             export_to: None,
             configuration: None,
+            log: LogKind::Trail,
             queue_records: Self::DEFAULT_QUEUE_RECORDS,
             batch_delay: Self::DEFAULT_BATCH_DELAY,
             sync_interval: Self::DEFAULT_SYNC_INTERVAL,
@@ -157,6 +161,26 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self::new("/var/lib/pigello-gateway/audit")
+    }
+}
+
+/// What the lines of a log are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogKind {
+    /// The calls of this gateway: its audit trail.
+    #[default]
+    Trail,
+    /// The trails of a fleet: the fleet log of a hub.
+    Fleet,
+}
+
+impl LogKind {
+    /// What it is called in messages.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Trail => "audit trail",
+            Self::Fleet => "fleet log",
+        }
     }
 }
 

@@ -187,6 +187,7 @@ impl<S: Storage> Writer<S> {
                 Item::Configuration(change) => self.encoder.configuration(&change),
                 Item::Credentials(change) => self.encoder.credentials(&change),
                 Item::Notices(taken) => self.encoder.notices(&taken),
+                Item::Entry(entry) => self.encoder.entry(SystemTime::now(), &entry),
                 Item::Notice(notice, number) => {
                     self.encoder.notice(SystemTime::now(), &notice);
                     number.set(self.encoder.tip().seq);

@@ -15,6 +15,12 @@ impl LogOrigin {
     pub fn of(&self, chain: &str) -> String {
         format!("{}/{chain}", self.0)
     }
+
+    /// The origin of the fleet logs beside the trails.
+    #[must_use]
+    pub fn of_fleet(&self) -> Self {
+        Self(format!("{}/fleet", self.0).into())
+    }
 }
 
 impl Default for LogOrigin {
@@ -56,8 +62,8 @@ impl fmt::Display for LogOrigin {
 )]
 pub struct LogOriginError;
 
-/// A witness keeps 255 bytes of a name (tlog-cosignature); a chain and its `/` take 33.
-const LONGEST: usize = 222;
+/// A witness keeps 255 bytes of a name (tlog-cosignature); `/fleet`, and a chain with its `/`, take 39.
+const LONGEST: usize = 216;
 
 #[cfg(test)]
 mod tests {
@@ -68,6 +74,7 @@ mod tests {
         let origin: LogOrigin = "audit.example.org/pigello".parse().unwrap();
         assert_eq!(origin.of("ab12"), "audit.example.org/pigello/ab12");
         assert_eq!(LogOrigin::default().of("ab12"), "pigello-gateway/ab12");
+        assert_eq!(LogOrigin::default().of_fleet().of("ab12"), "pigello-gateway/fleet/ab12");
         let longest = "a".repeat(LONGEST);
         assert!(longest.parse::<LogOrigin>().is_ok());
         for text in ["", "a b", "a+b", "a\nb", "å", "https://a", "a/", &format!("{longest}a")] {

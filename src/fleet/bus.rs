@@ -174,13 +174,20 @@ impl Bus {
         Ok(())
     }
 
-    /// Removes the record of this member, which ends.
+    /// Removes the record of this member, which ends. If its trail was closed, the last record goes to those that ended.
     pub(super) async fn leave(
-        &self,
+        &mut self,
         connection: &mut Connection,
+        exchange: &Exchange,
         register: &Register,
     ) -> Result<(), StoreError> {
-        register.remove(&mut connection.asker, &self.sealed).await
+        let store = &mut connection.asker;
+        let Some(record) = exchange.record().filter(Record::has_ended) else {
+            return register.remove(store, &self.sealed).await;
+        };
+        let text = serde_json::to_vec(&record).unwrap_or_default();
+        let last = self.sealer.seal_record(text).ok_or(StoreError::Seal)?;
+        register.end(store, &self.sealed, &last).await
     }
 
     /// Takes a message of the channel.

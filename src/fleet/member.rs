@@ -27,7 +27,7 @@ use super::{
     horizon::Position,
     keys::{KeyError, KeyRing},
     lease::Leases,
-    members::{Members, Register},
+    members::{Members, Register, Seen},
     record::Describe,
     sealed::FleetKeys,
     settings::Settings,
@@ -188,6 +188,18 @@ impl Member {
         self.exchange.position()
     }
 
+    /// The last records of the members that are there, and of those that ended after `since`, a time of the store that
+    /// goes on to the last of them.
+    pub async fn last_records(&self, since: &mut u64) -> Result<Vec<Seen>, StoreError> {
+        let asker = self.link.lock().asker.clone();
+        let mut asker = asker.ok_or(StoreError::NotConnected)?;
+        // In this order: one that ends in between is in both.
+        let members = self.register.read(&mut asker, self.process).await?;
+        let (ended, last) = self.register.read_ended(&mut asker, *since).await?;
+        *since = last;
+        Ok(members.members.into_iter().chain(ended).collect())
+    }
+
     /// Whether every change that other members tell is heard now.
     pub fn is_hearing(&self) -> bool {
         self.exchange.is_joined()
@@ -290,7 +302,7 @@ impl Member {
             () = ending.cancelled() => {}
         }
         self.leases.leave(connection.asker.clone()).await?;
-        bus.leave(&mut connection, register).await
+        bus.leave(&mut connection, exchange, register).await
     }
 
     fn no_key(&self) -> StoreError {

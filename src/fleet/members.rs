@@ -1,9 +1,11 @@
 //! The records of the members: who is there, and what each of them runs.
 //!
 //! A member writes its record every ten seconds, and sooner when something changes, into a sorted set of the store, in
-//! place of the one before. It removes it when it ends. The score is the store's time in microseconds, so members'
-//! clocks are not compared. A record of more than thirty seconds ago is of a member that is gone, and the next one that
-//! writes removes it.
+//! place of the one before. The score is the store's time in microseconds, so members' clocks are not compared. A record
+//! of more than thirty seconds ago is of a member that is gone, and the next one that writes removes it.
+//!
+//! A member that ends removes its record. If its audit trail was closed properly, its last record goes into a second set,
+//! where it is for a day: so a hub knows those that ended from those that were killed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,6 +43,9 @@ pub struct Seen {
     pub is_self: bool,
     /// How old the record is, in seconds.
     pub seen_seconds: u64,
+    /// When it was written, in microseconds of the store's time.
+    #[serde(skip)]
+    pub written: u64,
     /// In what it differs from most members: `version`, `configuration`, `event_log`, `credentials`.
     pub differs: Vec<String>,
     /// What it says.
@@ -102,12 +107,24 @@ fn usual<T: Eq + Hash>(values: impl IntoIterator<Item = T>) -> Option<T> {
 #[derive(Debug)]
 pub(super) struct Register {
     key: String,
+    /// The last records of those that ended.
+    ended: String,
     keys: FleetKeys,
+}
+
+/// Records as they were found.
+#[derive(Debug, Default)]
+struct Found {
+    /// With when each was written, by process: a member that writes while pages are read is in two of them.
+    records: BTreeMap<Uuid, (u64, Record)>,
+    unreadable: u64,
+    /// When the last one was written.
+    last: u64,
 }
 
 impl Register {
     pub(super) fn new(fleet: &str, keys: FleetKeys) -> Self {
-        Self { key: key_of(fleet, "members"), keys }
+        Self { key: key_of(fleet, "members"), ended: key_of(fleet, "ended"), keys }
     }
 
     /// Puts a record in place of the one before, and returns how many there are.
@@ -129,52 +146,91 @@ impl Register {
         store.ask(&remove).await
     }
 
-    /// Reads all of them, a page at a time. `own` is this process.
+    /// Removes a record, and puts the last one to those of members that ended.
+    pub(super) async fn end(
+        &self,
+        store: &mut Asker,
+        before: &[u8],
+        last: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut write = redis::cmd("EVAL");
+        write.arg(WRITE).arg(1).arg(&self.ended).arg(b"").arg(last).arg(ENDED.as_secs());
+        let _count: u64 = store.ask(&write).await?;
+        self.remove(store, before).await
+    }
+
+    /// Reads all of them. `own` is this process.
     pub(super) async fn read(&self, store: &mut Asker, own: Uuid) -> Result<Members, StoreError> {
         let (seconds, micros): (u64, u64) = store.ask(&redis::cmd("TIME")).await?;
         let now = seconds.saturating_mul(1_000_000).saturating_add(micros);
         let alive = u64::try_from(ALIVE.as_micros()).unwrap_or(u64::MAX);
-        let mut after = now.saturating_sub(alive);
-        // A member that writes while pages are read is in two of them.
-        let (mut found, mut unreadable, mut count) = (BTreeMap::new(), 0_u64, 0_usize);
-        loop {
-            let mut page = redis::cmd("ZRANGE");
-            page.arg(&self.key).arg(format!("({after}")).arg("+inf").arg("BYSCORE");
-            page.arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
-            let records: Vec<(Vec<u8>, String)> = store.ask(&page).await?;
-            count = count.saturating_add(records.len());
-            let is_last = records.len() < PAGE || count >= MOST_MEMBERS;
-            for (sealed, written) in records {
-                after = written.parse().map_err(|_| StoreError::Form)?;
-                let Some((process, record)) = self.open(&sealed) else {
-                    unreadable = unreadable.saturating_add(1);
-                    continue;
-                };
-                let seen_seconds = now.saturating_sub(after) / 1_000_000;
-                found.insert(process, (seen_seconds, record));
-            }
-            if is_last {
-                break;
-            }
-        }
-        let (seen, records): (Vec<_>, Vec<_>) =
-            found.into_iter().map(|(process, (seen, record))| ((process, seen), record)).unzip();
+        let found = self.find(store, &self.key, now.saturating_sub(alive)).await?;
+        let (seen, records): (Vec<_>, Vec<_>) = found
+            .records
+            .into_iter()
+            .map(|(process, (written, record))| ((process, written), record))
+            .unzip();
         let usual = Usual::of(&records);
         let differences: Vec<_> = records.iter().map(|record| usual.differences(record)).collect();
         let mut members: Vec<_> = seen
             .into_iter()
             .zip(differences)
             .zip(records)
-            .map(|(((process, seen_seconds), differs), record)| Seen {
+            .map(|(((process, written), differs), record)| Seen {
                 process,
                 is_self: process == own,
-                seen_seconds,
+                seen_seconds: now.saturating_sub(written) / 1_000_000,
+                written,
                 differs,
                 record,
             })
             .collect();
         members.sort_by(|one, other| one.record.instance.cmp(&other.record.instance));
-        Ok(Members { members, unreadable })
+        Ok(Members { members, unreadable: found.unreadable })
+    }
+
+    /// Reads the last records of members that ended after a time of the store, and returns the time of the last.
+    pub(super) async fn read_ended(
+        &self,
+        store: &mut Asker,
+        since: u64,
+    ) -> Result<(Vec<Seen>, u64), StoreError> {
+        let Found { records, last, .. } = self.find(store, &self.ended, since).await?;
+        let seen = records.into_iter().map(|(process, (written, record))| Seen {
+            process,
+            is_self: false,
+            seen_seconds: 0,
+            written,
+            differs: Vec::new(),
+            record,
+        });
+        Ok((seen.collect(), last))
+    }
+
+    /// Reads records that were written after a time of the store, a page at a time.
+    async fn find(&self, store: &mut Asker, key: &str, after: u64) -> Result<Found, StoreError> {
+        let mut found = Found { last: after, ..Found::default() };
+        let mut count = 0_usize;
+        loop {
+            let mut page = redis::cmd("ZRANGE");
+            page.arg(key).arg(format!("({}", found.last)).arg("+inf").arg("BYSCORE");
+            page.arg("LIMIT").arg(0).arg(PAGE).arg("WITHSCORES");
+            let records: Vec<(Vec<u8>, String)> = store.ask(&page).await?;
+            count = count.saturating_add(records.len());
+            let is_last = records.len() < PAGE || count >= MOST_MEMBERS;
+            for (sealed, written) in records {
+                found.last = written.parse().map_err(|_| StoreError::Form)?;
+                match self.open(&sealed) {
+                    Some((process, record)) => {
+                        found.records.insert(process, (found.last, record));
+                    }
+                    None => found.unreadable = found.unreadable.saturating_add(1),
+                }
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
     }
 
     fn open(&self, sealed: &[u8]) -> Option<(Uuid, Record)> {
@@ -197,6 +253,8 @@ return redis.call('ZCARD', KEYS[1])";
 const EVERY: Duration = Duration::from_secs(10);
 /// How long a record is of a member that is there: two may be late.
 const ALIVE: Duration = Duration::from_secs(30);
+/// How long the last record of one that ended stays: a hub may be away for so long.
+const ENDED: Duration = Duration::from_hours(24);
 /// The records of one reading.
 const PAGE: usize = 100;
 /// More are not read.

@@ -44,6 +44,18 @@ pub struct TrailHead {
     pub seq: u64,
     /// Its hash.
     pub hash: String,
+    /// The signed head of the tree over the chain up to this line: a note (C2SP tlog-checkpoint).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// The key that has signed it, as public tools take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// After how many milliseconds the next head comes at the latest.
+    #[serde(default)]
+    pub interval_ms: u64,
+    /// Whether the trail was closed here.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// The credentials that a profile uses.
@@ -68,6 +80,11 @@ impl Record {
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         let but_trail = |record: &Self| Self { trail: None, ..record.clone() };
         but_trail(self) == but_trail(other)
+    }
+
+    /// Whether its audit trail was closed properly.
+    pub(super) fn has_ended(&self) -> bool {
+        self.trail.as_ref().is_some_and(|trail| trail.ended)
     }
 
     /// The sets with their versions: `production 7, test 3 and 12 more`.
@@ -120,7 +137,15 @@ mod tests {
     #[test]
     fn a_record_says_the_same_while_only_its_trail_grows() {
         let one = Record::made_up("a", &[("p", "7")]);
-        let head = TrailHead { chain: None, seq: 7, hash: "made up".to_owned() };
+        let head = TrailHead {
+            chain: None,
+            seq: 7,
+            hash: "made up".to_owned(),
+            note: None,
+            key: None,
+            interval_ms: 0,
+            ended: false,
+        };
         assert!(one.says_the_same(&Record { trail: Some(head), ..one.clone() }));
         assert!(!one.says_the_same(&Record::made_up("a", &[("p", "8")])));
     }

@@ -104,6 +104,11 @@ metrics! {
     "fleet_messages_total" counter [] "Messages with changes that were told";
     "fleet_notices_total" counter ["kind", "source"] "What was told (`own`) and what was heard of other members (`fleet`); a `tick` is a reading of an event log";
     "fleet_breaks_total" counter ["why"] "How often changes may have been missed: `position` (the store has lost the last message that was heard, or was restarted empty), `gap` (a message was kept back), `unreadable` (sealed with another key, or forged)";
+    "fleet_log_writable" gauge [] "Whether the fleet log of this hub can be written; absent without `role = \"hub\"`, as are the others of the fleet log";
+    "fleet_log_chains" gauge [] "Chains of members' trails that it knows, also of those that have ended";
+    "fleet_findings" gauge ["finding"] "Trails of members that are not as they were, until they are heard of again or an operator acknowledges it: `silent` (no new head, and the gateway has not ended), `shorter`, `rewritten`, `cloned` (two gateways continue one chain), `other_key`";
+    "fleet_log_witness_age_seconds" gauge ["witness"] "Since the witness last cosigned a head of the fleet log, or since the start";
+    "fleet_log_witness_contradicts" gauge ["witness"] "1 while the witness knows another history of the fleet log";
     "audit_writable" gauge [] "Whether the trail can be written";
     "audit_queued_records" gauge [] "Records that wait to be written";
     "audit_lag_seconds" gauge [] "How long the oldest of them has waited";

@@ -1,5 +1,5 @@
-//! The threat model, the table of the review's findings and SECURITY.md name a test for each claim: those
-//! tests are there.
+//! The threat model, the table of the review's findings, that of a fleet's failures and SECURITY.md name a test for each
+//! claim: those tests are there.
 
 use std::{
     fs,
@@ -14,6 +14,7 @@ fn every_claim_names_tests_that_exist() {
     for (page, fewest) in [
         ("docs/src/explanation/threat-model.md", 20),
         ("docs/src/explanation/security-review.md", 20),
+        ("docs/src/explanation/fleet-failures.md", 20),
         ("SECURITY.md", 10),
     ] {
         let text = fs::read_to_string(root.join(page)).unwrap();

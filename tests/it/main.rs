@@ -33,6 +33,7 @@ mod fleet_bus;
 mod fleet_feed;
 mod fleet_members;
 mod fleet_shared;
+mod fleet_trails;
 mod foresight;
 mod forward_proxy;
 mod full_disk;

@@ -27,7 +27,8 @@ async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() 
     std::fs::write(&key, "bWFkZS11cC1rZXktdGhhdC1pcy0zMi1ieXRlcy1sbyE=").unwrap();
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let telemetry = format!(
-        "[telemetry]\notlp_endpoint = \"{address}\"\n[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n\
+        "[telemetry]\notlp_endpoint = \"{address}\"\n[fleet]\nname = \"test\"\nrole = \"hub\"\n\
+         key = {{ source = \"file\", path = \"{}\" }}\n\
          [fleet.store]\naddress = \"unix:{}\"\n",
         key.display(),
         folder.path().join("away.sock").display()

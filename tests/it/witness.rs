@@ -12,7 +12,10 @@ use std::{
 };
 
 use pigello_gateway::{
-    audit::{Settings, Trail, Verdict, VerifyOptions, WitnessSettings, verify},
+    audit::{
+        FleetLog, Settings, Trail, Verdict, VerifyOptions, WitnessSettings, verify,
+        verify_fleet_log,
+    },
     domain::{Span, VerifierKey},
 };
 use signed_note::{StandardVerifier, VerifierList};
@@ -154,4 +157,28 @@ fn a_foreign_witness_cosigns_the_trail_and_refuses_another_history_of_it() {
     assert_eq!(trail.admit(), Ok(()), "calls go on");
     trail.close().unwrap();
     assert!(!is_cosigned(home));
+}
+
+#[test]
+fn a_foreign_witness_cosigns_the_fleet_log() {
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = Settings {
+        checkpoint_interval: Span(Duration::from_millis(20)),
+        sync_interval: Duration::from_millis(1),
+        ..Settings::new(home.path())
+    };
+    FleetLog::open(&hub).unwrap().close().unwrap();
+    let folder = FleetLog::folder(home.path());
+    let key = fs::read_to_string(folder.join("tlog/key")).unwrap();
+    let Some(witness) = Witness::start(elsewhere.path(), key.trim_end()) else { return };
+    let hub = Settings { witnesses: vec![witness.settings()], ..hub };
+    let log = FleetLog::open(&hub).unwrap();
+    until("the witness cosigns", || log.status().witnesses[0].size > 20);
+    log.close().unwrap();
+    assert!(is_cosigned(&folder));
+    let options =
+        VerifyOptions { witnesses: vec![VERIFIER.parse().unwrap()], ..VerifyOptions::default() };
+    let report = verify_fleet_log(&folder, options).unwrap();
+    assert_eq!(report.verdict(), Verdict::Ok, "{:?}", report.log);
+    assert_eq!(report.log.witnesses, ["witness.test/siglog"]);
 }

@@ -71,6 +71,7 @@ struct PageData<'a> {
     cache: cache::CacheStats,
     notices: Vec<FeedStatus>,
     fleet: Option<FleetStatus>,
+    fleet_log: Option<audit::FleetLogStatus>,
     trail: audit::TrailStats,
     checkpoint: Option<Checkpoint>,
     check: Check,
@@ -107,6 +108,7 @@ pub(super) async fn page(
         cache: view.cache.stats(),
         notices: view.notices.status(),
         fleet: view.fleet.as_deref().map(Member::status),
+        fleet_log: view.fleet_log.as_deref().map(audit::FleetLog::status),
         trail: view.trail.stats(),
         checkpoint: view.trail.last_checkpoint(),
         check: state.checks.last(),
@@ -148,7 +150,7 @@ pub(super) async fn page(
                         section id="notices" data-live { (state::notices(&data)) }
                     }
                     @if let Some(fleet) = &data.fleet {
-                        section id="fleet" data-live { (state::fleet(fleet)) }
+                        section id="fleet" data-live { (state::fleet(fleet, data.fleet_log.as_ref())) }
                     }
                     section id="trail" data-live { (state::trail(&data)) }
                     section id="foresight" data-live { (state::foresight(&data)) }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     admin::{check::Check, foresight::ClockOffset},
-    audit::Verdict,
+    audit::{FleetLogStatus, Verdict},
     credentials::{SetState, SetStatus},
     fleet::FleetStatus,
     notices::NoticesState,
@@ -186,7 +186,7 @@ pub(super) fn notices(data: &PageData<'_>) -> Markup {
     }
 }
 
-pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
+pub(super) fn fleet(fleet: &FleetStatus, log: Option<&FleetLogStatus>) -> Markup {
     html! {
         h2 { "Fleet " (fleet.name) }
         dl {
@@ -208,9 +208,26 @@ pub(super) fn fleet(fleet: &FleetStatus) -> Markup {
             @if let (false, Some(error)) = (fleet.connected, &fleet.last_error) {
                 (item("Reason", html! { (error) }))
             }
+            @if let Some(log) = log {
+                (item("Fleet log", if log.writable {
+                    html! { (thousands(log.chains)) " trails, " (thousands(log.last_seq)) " lines" }
+                } else {
+                    mark("bad", "cannot be written")
+                }))
+                @for finding in log.findings.iter().take(MOST_FINDINGS) {
+                    (item("Trail", html! {
+                        (mark("bad", &format!("{}: {}", finding.instance, finding.kind.in_words())))
+                        ", chain " code { (finding.chain) } " up to record " (thousands(finding.last_seq))
+                        ", since " (moment(finding.since))
+                    }))
+                }
+            }
         }
     }
 }
+
+/// Findings that the page names.
+const MOST_FINDINGS: usize = 20;
 
 /// The state of notices, as items of a list.
 pub(super) fn of_notices(state: &NoticesState) -> Markup {

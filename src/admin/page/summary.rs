@@ -234,6 +234,14 @@ fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
              examines it. Secure the files before anything else.",
         ));
     }
+    let of_fleet = data.fleet_log.as_ref().map_or(0, |log| log.findings.len());
+    if of_fleet > 0 {
+        findings.push(look(
+            format!("{} audit trails of the fleet are not as they were.", thousands(of_fleet as u64)),
+            "The list of the fleet names them. `pigello-gateway audit verify --fleet-log` says what is lost; \
+             `fleet acknowledge` says that you know.",
+        ));
+    }
     if stats.export_failing {
         findings.push(look(
             "The collector does not take the audit trail's copy.".to_owned(),

@@ -11,6 +11,7 @@ use super::{
     chain::{Hash, Tip},
     checkpoint::{Checkpoint, CheckpointPlan, Publication},
     clock::ClockChange,
+    entry::Entry,
     json::{JsonObject, TimestampWriter, key},
     keys::{KeyError, ObjectKey, SigningKey},
     record::{
@@ -332,6 +333,36 @@ impl Encoder {
                     taken.request_id.map(|id_of| id_of.encode(&mut id) as &str),
                 );
         });
+    }
+
+    /// A line of the fleet log.
+    pub(super) fn entry(&mut self, now: SystemTime, entry: &Entry) {
+        match entry {
+            Entry::Head(head) => self.line("head", now, |line| {
+                let interval_ms = u64::try_from(head.interval.as_millis()).unwrap_or(u64::MAX);
+                line.text(key!("chain"), &head.chain)
+                    .text(key!("instance"), &target::bounded(&head.instance, MAX_WORDS))
+                    .number(key!("size"), head.size)
+                    .number(key!("last_seq"), head.last_seq)
+                    .bool(key!("ended"), head.ended)
+                    .display(key!("started"), head.started)
+                    .number(key!("interval_ms"), interval_ms)
+                    .display(key!("key"), &head.key)
+                    .text(key!("note"), &head.note);
+            }),
+            Entry::Finding(finding) => self.line("finding", now, |line| {
+                line.text(key!("chain"), &finding.chain)
+                    .text(key!("instance"), &target::bounded(&finding.instance, MAX_WORDS))
+                    .word(key!("finding"), finding.kind.label())
+                    .number(key!("size"), finding.size)
+                    .number(key!("last_seq"), finding.last_seq)
+                    .number_or_null(key!("told_size"), finding.told_size)
+                    .display(key!("since"), finding.since);
+            }),
+            Entry::Acknowledged { chain } => self.line("acknowledged", now, |line| {
+                line.text(key!("chain"), chain);
+            }),
+        }
     }
 
     /// A gateway with that configuration opened the trail.

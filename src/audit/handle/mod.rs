@@ -3,7 +3,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -16,6 +19,7 @@ use super::{
     directory::{TrailDirectory, TrailDirectoryError, TrailSegment},
     emptied::emptied,
     encode::{Encoder, Notice, ObjectNaming},
+    entry::Entry,
     export::{ExportError, ExportProgress, TrailExporter},
     keys::{KeyError, ObjectKey, PublicKey, SigningKey},
     mismatch::Mismatch,
@@ -30,6 +34,7 @@ use super::{
     tlog::{HeadPublisher, Names, PublisherError, TrailEnd, TreeLog, WitnessStats},
     writer::Writer,
 };
+use crate::{domain::VerifierKey, fleet::TrailHead};
 
 /// The open trail. Clones are cheap and share it.
 #[derive(Clone, Debug)]
@@ -45,6 +50,9 @@ struct TrailInner {
     exporter: Mutex<Option<TrailExporter>>,
     heads: Mutex<Option<HeadPublisher>>,
     found: OnceLock<Found>,
+    checkpoint_interval: Duration,
+    /// Everything is written, and the last checkpoint signs it.
+    is_closed: AtomicBool,
 }
 
 /// What the gateway knew when it opened the trail.
@@ -54,6 +62,7 @@ struct Found {
     mismatch: Option<Mismatch>,
     chain: String,
     instance: Arc<str>,
+    log_key: VerifierKey,
 }
 
 /// Checks the keys of a trail, as far as they are there.
@@ -88,7 +97,7 @@ impl Trail {
         let mut encoder = Encoder::new(recovered.tip, naming);
         write_recovery_markers(&recovered, &mut encoder);
         let instance = settings.instance_name();
-        let names = Names { origin: &settings.origin, instance: &instance };
+        let names = Names { origin: &settings.origin, instance: &instance, log: settings.log };
         let next_seq = encoder.tip().seq + 1;
         let is_cut = matches!(recovered.mismatch, Some(Mismatch::Cut { .. } | Mismatch::Rewritten));
         let end = TrailEnd { last_seq, next_seq, is_cut };
@@ -114,10 +123,11 @@ impl Trail {
             mismatch: recovered.mismatch,
             chain: log.chain().name.clone(),
             instance: Arc::clone(log.instance()),
+            log_key: signing_key.public().verifier_key(&settings.origin.of(&log.chain().name)),
         };
         let (publisher, heads) =
             HeadPublisher::start(directory.path(), log.durable(), &settings.witnesses)?;
-        let checkpoints = Publisher::new(directory.path(), readers, heads);
+        let checkpoints = Publisher::new(settings.log, directory.path(), readers, heads);
         if last_seq == 0 && recovered.checkpoint.is_none() {
             let nothing = Checkpoint::of_nothing(&signing_key, SystemTime::now());
             checkpoints.write(&nothing).map_err(at)?;
@@ -167,6 +177,8 @@ impl Trail {
             exporter: Mutex::default(),
             heads: Mutex::default(),
             found: OnceLock::new(),
+            checkpoint_interval: *settings.checkpoint_interval,
+            is_closed: AtomicBool::new(false),
         })))
     }
 
@@ -295,6 +307,27 @@ impl Trail {
         }
     }
 
+    /// The head of the chain that it has last published, for whoever keeps heads elsewhere. Reads a small file.
+    pub fn head(&self) -> Option<TrailHead> {
+        let found = self.0.found.get()?;
+        let Checkpoint { seq, prev, chain, note, .. } = self.last_checkpoint()?;
+        let is_last = seq == self.0.queue.last_seq.load(Ordering::Relaxed);
+        Some(TrailHead {
+            chain,
+            seq: seq.checked_sub(1)?,
+            hash: prev,
+            note,
+            key: Some(found.log_key.to_string()),
+            interval_ms: millis(self.0.checkpoint_interval),
+            ended: is_last && self.0.is_closed.load(Ordering::Acquire),
+        })
+    }
+
+    /// Queues a line of the fleet log. Never waits for the disk.
+    pub(super) fn enter(&self, entry: Entry) {
+        self.0.queue.push(Item::Entry(Box::new(entry)));
+    }
+
     /// The state and the counters of the trail.
     pub fn stats(&self) -> TrailStats {
         let queue = &self.0.queue;
@@ -351,6 +384,7 @@ impl Trail {
             Some(Err(_)) => Err(Unwritable::new("the audit thread failed")),
             None => Ok(self.0.queue.last_seq.load(Ordering::Relaxed)),
         };
+        self.0.is_closed.store(outcome.is_ok(), Ordering::Release);
         if let Some(mut removals) = removals {
             removals.finish();
         }

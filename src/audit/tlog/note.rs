@@ -22,7 +22,7 @@ pub(in crate::audit) struct Head {
 
 impl Head {
     /// The note of this head, signed under the name of the log.
-    pub(super) fn sign(&self, key: &SigningKey) -> String {
+    pub(in crate::audit) fn sign(&self, key: &SigningKey) -> String {
         let Self { origin, size, root } = self;
         let text = format!("{origin}\n{size}\n{}\n", BASE64_STANDARD.encode(root.0));
         let signature = key.sign(text.as_bytes());

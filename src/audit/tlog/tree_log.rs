@@ -16,6 +16,7 @@ use crate::{
         keys::SigningKey,
         line,
         lines::Lines,
+        settings::LogKind,
     },
     domain::LogOrigin,
     process::files,
@@ -43,6 +44,8 @@ pub(in crate::audit) struct Names<'a> {
     pub(in crate::audit) origin: &'a LogOrigin,
     /// The host, the pod, or another name.
     pub(in crate::audit) instance: &'a str,
+    /// What the log is about.
+    pub(in crate::audit) log: LogKind,
 }
 
 /// Where the lines of earlier gateways end.
@@ -74,7 +77,7 @@ impl TreeLog {
             Err(why) => {
                 set_aside(directory)?;
                 let chain = Chain::begin(directory, end.next_seq)?;
-                why.log(&chain.name);
+                why.tell(names.log.name(), &chain.name);
                 (Growth::default(), chain)
             }
         };
@@ -150,25 +153,25 @@ enum NewChain {
 }
 
 impl NewChain {
-    fn log(&self, chain: &str) {
+    fn tell(&self, log: &str, chain: &str) {
         match self {
-            Self::First => tracing::info!(chain, "the audit trail begins a chain"),
+            Self::First => tracing::info!(chain, "the {log} begins a chain"),
             Self::Copied => tracing::warn!(
                 chain,
-                "the audit directory is a copy; the audit trail continues in a new chain"
+                "the directory of the {log} is a copy; it continues in a new chain"
             ),
             Self::Cut => tracing::error!(
                 chain,
-                "signed audit lines are missing or changed; the audit trail continues in a new chain"
+                "signed lines of the {log} are missing or changed; it continues in a new chain"
             ),
             Self::OtherName => tracing::warn!(
                 chain,
-                "the last head has another name or another key; the audit trail continues in a new chain"
+                "the last head has another name or another key; the {log} continues in a new chain"
             ),
             Self::Damaged(reason) => tracing::error!(
                 chain,
                 reason,
-                "the tree over the audit trail is damaged; the audit trail continues in a new chain"
+                "the tree over the {log} is damaged; it continues in a new chain"
             ),
         }
     }

@@ -76,6 +76,15 @@ pub enum TrailDoubtKind {
         /// The chain of the note.
         chain: String,
     },
+    /// The fleet log tells of a chain of this gateway, and the trail has nothing to compare it with.
+    ToldNotCompared {
+        /// The chain.
+        chain: String,
+        /// The last line that the fleet log knows of.
+        to: u64,
+    },
+    /// The fleet log tells nothing of this trail.
+    Untold,
     /// A gateway found records in a damaged end of the trail, and moved them aside.
     RecordsDamaged {
         /// The number of records.
@@ -106,6 +115,8 @@ impl TrailDoubtKind {
             Self::FoundMismatch { .. } => "found_mismatch",
             Self::NotCosigned { .. } => "not_cosigned",
             Self::NoteNotCompared { .. } => "note_not_compared",
+            Self::ToldNotCompared { .. } => "told_not_compared",
+            Self::Untold => "untold",
             Self::RecordsDamaged { .. } => "records_damaged",
         }
     }
@@ -147,6 +158,13 @@ impl TrailDoubtKind {
             }
             Self::NoteNotCompared { .. } => {
                 "give a note of a later head with --note, or check the files that were deleted (a backup)"
+            }
+            Self::ToldNotCompared { .. } => {
+                "look for the records of that chain: in another directory of this gateway, a backup, or what \
+                 was exported"
+            }
+            Self::Untold => {
+                "check that this is the fleet log of a hub of this gateway's fleet, and that both have run"
             }
             Self::RecordsDamaged { .. } => {
                 "read the records in that file: no signature proves them, and they are not on the trail"
@@ -218,6 +236,12 @@ impl fmt::Display for TrailDoubtKind {
                 f,
                 "a note of the chain {chain} was not compared: the records under it were deleted or are missing"
             ),
+            Self::ToldNotCompared { chain, to } => write!(
+                f,
+                "the fleet log has the chain {chain} of this gateway up to record {to}, and the trail has no \
+                 whole chain of that name"
+            ),
+            Self::Untold => f.write_str("the fleet log tells of none of the trail's chains"),
             Self::RecordsDamaged { records, file } => write!(
                 f,
                 "the end of the trail was damaged when a gateway started here; it moved {records} \

@@ -1,8 +1,12 @@
 //! The trees over the lines, held against heads that the gateway signed: those in the checkpoints, the one that
 //! it published, and notes that were kept elsewhere.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use super::{report::ToldReport, told::ToldChain};
 use crate::{
     audit::{
         chain::Hash,
@@ -25,6 +29,14 @@ pub(super) struct Heads {
     published: Option<Published>,
     growing: Option<Growing>,
     has_begun: bool,
+    /// What a fleet log tells of, by the name of the chain, if there is one.
+    told: BTreeMap<String, ToldChain>,
+    told_report: Option<ToldReport>,
+    /// The chains of the trail, and what its gateways are called.
+    chains: BTreeSet<String>,
+    instances: BTreeSet<String>,
+    /// The chains whose every line was read, with the number of their lines.
+    whole: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -71,7 +83,18 @@ pub(super) struct Compared {
     /// The line after the last one under the head: its checkpoint.
     pub(super) seq: u64,
     pub(super) agrees: bool,
-    pub(super) is_kept: bool,
+    pub(super) source: Source,
+}
+
+/// Where a head comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The trail's own directory.
+    Trail,
+    /// Somebody kept its note elsewhere.
+    Kept,
+    /// A fleet log.
+    FleetLog,
 }
 
 /// A head that the trail was not compared with.
@@ -83,6 +106,12 @@ pub(super) enum Left {
     OtherChain { chain: String },
     /// The lines under it were deleted, and so were the tiles.
     Deleted { chain: String },
+    /// The fleet log has the chain up to `to`, and the trail only up to the line before `from`.
+    Lost { chain: String, from: u64, to: u64 },
+    /// The fleet log has the chain up to `to`, and the trail has no line that it could be compared with.
+    NotCompared { chain: String, to: u64 },
+    /// The fleet log tells nothing of this trail.
+    Untold,
 }
 
 /// What a witness has signed.
@@ -118,11 +147,21 @@ impl Heads {
         true
     }
 
+    /// Adds what a fleet log tells of, if there is one.
+    pub(super) fn tell(&mut self, told: Option<Vec<ToldChain>>) {
+        self.told_report = told.as_ref().map(|_| ToldReport::default());
+        let told = told.into_iter().flatten();
+        self.told = told.map(|told| (told.name.clone(), told)).collect();
+    }
+
     /// A gateway started: its line may begin a chain.
     pub(super) fn start(&mut self, seq: u64, marker: &MarkerFields) {
         let Some(chain) = &marker.chain else { return };
+        self.chains.insert(chain.clone());
+        self.instances.extend(marker.instance.clone());
         let continues = self.growing.as_ref().is_some_and(|growing| growing.chain == *chain);
         if !continues && marker.chain_first_seq == Some(seq) {
+            self.end_growing();
             let (chain, tree) = (chain.clone(), Tree::default());
             self.growing = Some(Growing { chain, first_seq: seq, tree });
             self.has_begun = true;
@@ -164,7 +203,20 @@ impl Heads {
                 compared.push(expected.compared(growing.first_seq, agrees));
             }
         }
+        let told = self.told.get(&growing.chain).and_then(|told| told.heads.get(&size));
+        if let (Some(root), Some(report)) = (told, &mut self.told_report) {
+            let agrees = *root == growing.tree.root();
+            report.add(seq, agrees);
+            compared.push(Compared { seq: seq + 1, agrees, source: Source::FleetLog });
+        }
         compared
+    }
+
+    /// The lines of the chain are over.
+    fn end_growing(&mut self) {
+        if let Some(Growing { chain, tree, .. }) = self.growing.take() {
+            self.whole.insert(chain, tree.size());
+        }
     }
 
     /// The trail begins in the middle of a chain: its tree comes from the tiles. What they say needs no trust,
@@ -186,8 +238,49 @@ impl Heads {
             let agrees = verify_consistency((head.size, head.root), (size, begun.root()), &proof);
             compared.push(expected.compared(chain.first_seq, agrees));
         }
+        let told =
+            self.told.get(&chain.name).into_iter().flat_map(|told| told.heads.range(..=size));
+        for (told, root) in told {
+            let Ok(proof) = Tiles::new(folder, &begun).proof_from(*told) else { continue };
+            let agrees = verify_consistency((*told, *root), (size, begun.root()), &proof);
+            let last = chain.first_seq.saturating_add(*told).saturating_sub(1);
+            if let Some(report) = &mut self.told_report {
+                report.add(last, agrees);
+            }
+            compared.push(Compared { seq: last + 1, agrees, source: Source::FleetLog });
+        }
+        self.chains.insert(chain.name.clone());
         self.growing =
             Some(Growing { chain: chain.name.clone(), first_seq: chain.first_seq, tree: begun });
+    }
+
+    /// The heads of the fleet log that the trail never reached.
+    pub(super) fn left_of_fleet_log(&mut self, first_seq: u64) -> Vec<Left> {
+        if self.told_report.is_none() {
+            return Vec::new();
+        }
+        let of_end = self.growing.as_ref().map(|it| (it.chain.clone(), it.tree.size()));
+        self.whole.extend(of_end);
+        let mut left = Vec::new();
+        for (chain, told) in &self.told {
+            let is_of_gateway = self.instances.contains(&told.instance);
+            if let Some(size) = self.whole.get(chain) {
+                let from = told.first_seq.saturating_add(*size);
+                let lost = told.beyond(*size);
+                left.extend(lost.map(|to| Left::Lost { chain: chain.clone(), from, to }));
+            } else if self.chains.contains(chain) || (is_of_gateway && told.last_seq >= first_seq) {
+                left.push(Left::NotCompared { chain: chain.clone(), to: told.last_seq });
+            }
+        }
+        if !self.chains.iter().any(|chain| self.told.contains_key(chain)) {
+            left.push(Left::Untold);
+        }
+        left
+    }
+
+    /// What became of the heads of the fleet log.
+    pub(super) fn told_report(&self) -> Option<ToldReport> {
+        self.told_report.clone()
     }
 
     /// The heads that the trail never reached. `first_seq` is its first line.
@@ -231,7 +324,8 @@ impl Heads {
 impl Expected {
     fn compared(&mut self, first_seq: u64, agrees: bool) -> Compared {
         self.state = State::Compared;
-        Compared { seq: first_seq + self.head.size, agrees, is_kept: self.is_kept }
+        let source = if self.is_kept { Source::Kept } else { Source::Trail };
+        Compared { seq: first_seq + self.head.size, agrees, source }
     }
 }
 

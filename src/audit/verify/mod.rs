@@ -15,6 +15,7 @@ mod heads;
 mod part;
 mod report;
 mod store;
+mod told;
 mod unsigned;
 mod verifier;
 
@@ -37,8 +38,11 @@ pub use doubt::{TrailDoubt, TrailDoubtKind};
 use evidence::Evidence;
 use heads::Heads;
 pub use part::PartCheck;
-pub use report::{KeptReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey};
+pub use report::{
+    KeptReport, ToldReport, TrailProblem, TrailProblemKind, Verdict, VerifyReport, VouchingKey,
+};
 pub use store::{StoreReport, verify_store};
+pub use told::{FleetLogReport, ToldChain, verify_fleet_log};
 use verifier::Verifier;
 
 /// Where the public key of the checkpoints comes from.
@@ -62,6 +66,8 @@ pub struct VerifyOptions {
     pub checkpoints: Option<Vec<Checkpoint>>,
     /// Notes that were kept elsewhere, as text; one that is no note proves nothing.
     pub notes: Vec<String>,
+    /// The chains of a fleet log, which may be those of other trails; `None` if there is no fleet log.
+    pub told: Option<Vec<ToldChain>>,
     /// The witnesses that must have signed the notes, or the published note if none was kept.
     pub witnesses: Vec<VerifierKey>,
 }
@@ -79,7 +85,17 @@ impl VerifyOptions {
 pub fn verify(
     directory: &Path,
     options: VerifyOptions,
+    on_file: impl FnMut(&TrailSegment),
+) -> Result<VerifyReport, VerifyError> {
+    verify_lines(directory, options, on_file, |_| {})
+}
+
+/// The same. Calls `on_line` for each line.
+fn verify_lines(
+    directory: &Path,
+    options: VerifyOptions,
     mut on_file: impl FnMut(&TrailSegment),
+    mut on_line: impl FnMut(&[u8]),
 ) -> Result<VerifyReport, VerifyError> {
     let key = match options.key {
         KeySource::Gateway(key) => Ok((key, false)),
@@ -101,6 +117,7 @@ pub fn verify(
         let is_usable = Note::parse(note).is_some_and(|note| heads.expect(note, evidence.key()));
         evidence.keep_note(is_usable);
     }
+    heads.tell(options.told);
     let mut verifier = Verifier::new(directory, evidence, heads, options.witnesses);
     let files = read::files(directory)?;
     for file in &files {
@@ -110,7 +127,10 @@ pub fn verify(
                     on_file(segment);
                     verifier.file(segment);
                 }
-                ReadItem::Line(line) => verifier.line(line),
+                ReadItem::Line(line) => {
+                    on_line(line);
+                    verifier.line(line);
+                }
             }
             Ok::<_, TrailReadError>(ControlFlow::Continue(()))
         });

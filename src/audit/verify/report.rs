@@ -19,6 +19,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The worse one of two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Wrong, _) | (_, Self::Wrong) => Self::Wrong,
+            (Self::NotProved, _) | (_, Self::NotProved) => Self::NotProved,
+            (Self::Ok, Self::Ok) => Self::Ok,
+        }
+    }
+
     /// The verdict in words.
     pub fn label(self) -> &'static str {
         match self {
@@ -63,6 +73,28 @@ pub struct KeptReport {
     pub last_agreed: Option<u64>,
 }
 
+/// What became of the heads that a fleet log has of the trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToldReport {
+    /// How many the trail was compared with.
+    pub compared: u64,
+    /// How many it agrees with.
+    pub agreed: u64,
+    /// The last line under those that it agrees with.
+    pub last_agreed: Option<u64>,
+}
+
+impl ToldReport {
+    /// Adds a head whose last line is that one.
+    pub(super) fn add(&mut self, last: u64, agrees: bool) {
+        self.compared += 1;
+        if agrees {
+            self.agreed += 1;
+            self.last_agreed = self.last_agreed.max(Some(last));
+        }
+    }
+}
+
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
@@ -70,6 +102,8 @@ pub struct VerifyReport {
     pub key: Option<VouchingKey>,
     /// The checkpoints that were kept elsewhere, if there are any.
     pub kept: Option<KeptReport>,
+    /// The heads in the fleet log, if there is one.
+    pub told: Option<ToldReport>,
     /// The witnesses that had to sign, and did.
     pub witnesses: Vec<String>,
     /// How many files were read.
@@ -166,7 +200,9 @@ impl VerifyReport {
                  cut off",
             );
         }
-        if self.kept.as_ref().and_then(|kept| kept.last_agreed) <= self.vouched_seq {
+        // The checkpoint follows the last line under a head.
+        let told = self.told.as_ref().and_then(|told| told.last_agreed).map(|seq| seq + 1);
+        if told.max(self.kept.as_ref().and_then(|kept| kept.last_agreed)) <= self.vouched_seq {
             limits.push(
                 "an end that was cut off at a checkpoint is only seen with a later checkpoint that is \
                  kept elsewhere (--checkpoints)",
@@ -260,6 +296,20 @@ pub enum TrailProblemKind {
     },
     /// A gateway found at its start that the trail was not what its last checkpoint had signed.
     FoundRewritten,
+    /// The fleet log has more lines of a chain than the trail.
+    Lost {
+        /// The name of the chain.
+        chain: String,
+        /// The first lost line.
+        from: u64,
+        /// The last lost line that the fleet log knows of.
+        to: u64,
+    },
+    /// The lines up to here are not those that the fleet log has a head of.
+    NotAsTold {
+        /// The last line that the fleet log agrees with.
+        after: u64,
+    },
     /// A kept note is of a chain that the trail does not have.
     OtherChain {
         /// The name of that chain.
@@ -295,6 +345,8 @@ impl TrailProblemKind {
             Self::CutTail { .. } => "cut_tail",
             Self::FoundCut { .. } => "found_cut",
             Self::FoundRewritten => "found_rewritten",
+            Self::Lost { .. } => "lost",
+            Self::NotAsTold { .. } => "not_as_told",
             Self::OtherChain { .. } => "other_chain",
             Self::ForgedCosignature { .. } => "forged_cosignature",
             Self::AfterStop => "after_stop",
@@ -349,6 +401,18 @@ impl fmt::Display for TrailProblemKind {
             Self::Damaged => f.write_str("the compressed file is damaged: what follows in it cannot be read"),
             Self::Renamed => f.write_str(
                 "was renamed: number or time in the name of the file are not those of its records",
+            ),
+            Self::Lost { chain, from, to } if from == to => write!(
+                f,
+                "the fleet log has record {to} of the chain {chain}, and the trail does not: it is lost"
+            ),
+            Self::Lost { chain, from, to } => write!(
+                f,
+                "the fleet log has the chain {chain} up to record {to}: records {from} to {to} are lost"
+            ),
+            Self::NotAsTold { after } => write!(
+                f,
+                "is not what the fleet log has a head of: the trail was rewritten after record {after}"
             ),
             Self::OtherChain { chain } => {
                 write!(f, "a signed note is of the chain {chain}, which the trail does not have")

@@ -151,6 +151,9 @@ impl StoreCheck<'_> {
         let key = key.map(|key| (key, false)).ok_or(TrailDoubtKind::NoKey);
         let mut evidence = Evidence::new(key, None, self.options.checkpoints_of(chain.as_deref()));
         let mut heads = Heads::default();
+        let told = self.options.told.iter().flatten();
+        let told = told.filter(|told| Some(&told.name) == chain.as_ref()).cloned().collect();
+        heads.tell(self.options.told.is_some().then_some(told));
         for note in &self.notes {
             let of_chain =
                 |note: &&Note| note.head().is_some_and(|h| Some(h.chain()) == chain.as_deref());

@@ -11,7 +11,7 @@ use super::{
     doubt::{TrailDoubt, TrailDoubtKind},
     evidence::Evidence,
     file_name::FileName,
-    heads::{Heads, Left, Witnessed},
+    heads::{Heads, Left, Source, Witnessed},
     report::{TrailProblem, TrailProblemKind, VerifyReport},
     unsigned::{Promise, Unsigned, is_of_recovery},
 };
@@ -297,13 +297,16 @@ impl Verifier {
             _ => {}
         }
         for compared in self.heads.line(seq, &fields.stated) {
-            match (compared.agrees, compared.is_kept) {
-                (false, _) => self.rewritten(seq),
-                (true, true) => {
+            match (compared.source, compared.agrees) {
+                // The hub has signed that the head was told, and not the lines.
+                (Source::FleetLog, true) => {}
+                (Source::FleetLog, false) => self.not_as_told(compared.seq - 1),
+                (_, false) => self.rewritten(seq),
+                (Source::Kept, true) => {
                     self.evidence.agree(compared.seq);
                     self.vouch(compared.seq);
                 }
-                (true, false) => self.vouch(compared.seq),
+                (Source::Trail, true) => self.vouch(compared.seq),
             }
         }
         // A checkpoint follows a stop, and the markers of a recovery come before the start.
@@ -424,6 +427,16 @@ impl Verifier {
         }
     }
 
+    /// The lines up to this one are not those that the fleet log has a head of.
+    fn not_as_told(&mut self, seq: u64) {
+        let after = self.heads.told_report().and_then(|told| told.last_agreed).unwrap_or(0);
+        let kind = TrailProblemKind::NotAsTold { after };
+        // One rewrite breaks every later head.
+        if !self.report.problems.iter().any(|problem| problem.kind == kind) {
+            self.problem(Some(seq), kind);
+        }
+    }
+
     fn problem(&mut self, seq: Option<u64>, kind: TrailProblemKind) {
         if self.report.problems.len() < MAX_PROBLEMS {
             let file = self.file.clone();
@@ -450,6 +463,7 @@ impl Verifier {
         let after = self.last_checkpoint.max(self.report.vouched_seq.map(|seq| seq + 1));
         self.report.chained =
             self.report.last_seq.zip(after).map_or(0, |(last, after)| last.saturating_sub(after));
+        self.report.told = self.heads.told_report();
         (self.report.key, self.report.kept) = self.evidence.into_report();
         self.report
     }
@@ -458,9 +472,19 @@ impl Verifier {
     /// that a note knows of, if the trail ends before it.
     fn check_notes(&mut self) -> Option<u64> {
         let mut end = None;
-        for left in self.heads.left(self.report.first_seq.unwrap_or(1)) {
+        let first_seq = self.report.first_seq.unwrap_or(1);
+        let of_fleet_log = self.heads.left_of_fleet_log(first_seq);
+        for left in self.heads.left(first_seq).into_iter().chain(of_fleet_log) {
             match left {
                 Left::Cut { to } => end = end.max(Some(to)),
+                Left::Lost { chain, from, to } => {
+                    let last = self.report.last_seq;
+                    self.problem(last, TrailProblemKind::Lost { chain, from, to });
+                }
+                Left::NotCompared { chain, to } => {
+                    self.doubt(None, TrailDoubtKind::ToldNotCompared { chain, to });
+                }
+                Left::Untold => self.doubt(None, TrailDoubtKind::Untold),
                 Left::OtherChain { chain } => {
                     self.problem(None, TrailProblemKind::OtherChain { chain });
                 }

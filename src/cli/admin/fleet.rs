@@ -28,7 +28,8 @@ pub struct FleetArgs {
 enum FleetCommand {
     /// Show the connection to the store, what is told and heard over it, and the members
     ///
-    /// What more than half of the members do not have has a `≠`. The exit code is 1 while not everything is heard.
+    /// What more than half of the members do not have has a `≠`. A hub also says which audit trails are not as they
+    /// were. The exit code is 1 while not everything is heard, and while there is such a trail.
     Status(FleetStatusArgs),
     /// Wait until every member uses a version of credentials
     ///
@@ -40,6 +41,21 @@ enum FleetCommand {
     Purge(FleetPurgeArgs),
     /// Make a new version of the key of a profile's responses in the shared cache
     RotateCacheKey(RotateCacheKeyArgs),
+    /// Tell a hub that you know what it finds wrong with audit trails
+    Acknowledge(AcknowledgeArgs),
+}
+
+/// Tells a running hub that you know what it finds wrong with the audit trails of its fleet.
+///
+/// The findings go away. They stay in the fleet log, with the time of this; who it was is in the hub's audit trail. What
+/// the trail has from now on counts.
+#[derive(Debug, clap::Args)]
+struct AcknowledgeArgs {
+    #[command(flatten)]
+    target: AdminTarget,
+    /// The chains of the trails, as `fleet status` shows them.
+    #[arg(required = true, value_name = "CHAIN", value_parser = chain)]
+    chains: Vec<String>,
 }
 
 /// Shows the connection of a running gateway to the fleet's store, what is told and heard over it, and the members.
@@ -71,6 +87,7 @@ pub async fn fleet(args: &FleetArgs, out: &mut impl Write) -> Result<(), Failure
         FleetCommand::Wait(args) => wait(args, out).await,
         FleetCommand::Purge(args) => purge(args, out).await,
         FleetCommand::RotateCacheKey(args) => rotate_cache_key(args, out).await,
+        FleetCommand::Acknowledge(args) => acknowledge(args, out).await,
     }
 }
 
@@ -80,6 +97,8 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
     let Some(Value::Object(mut fleet)) = status.remove("fleet") else {
         return Err(Failure::failed("the gateway has no fleet: there is no [fleet]"));
     };
+    let log = status.remove("fleet_log");
+    let findings = log.as_ref().and_then(|log| log["findings"].as_array()).map_or(0, Vec::len);
     let is_hearing = fleet.get("hearing") == Some(&Value::Bool(true));
     let members = admin.ask(Method::GET, "/fleet").await?;
     let listed: Option<Members> = serde_json::from_str(&members.text).ok();
@@ -89,6 +108,7 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
             fleet.insert("members".to_owned(), json!(members));
             fleet.insert("unreadable".to_owned(), unreadable.into());
         }
+        fleet.extend(log.map(|log| ("log".to_owned(), log)));
         writeln!(out, "{:#}", Value::Object(fleet))?;
     } else {
         tell(&Value::Object(fleet), out)?;
@@ -96,12 +116,64 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
             Some(members) => list(&members, out)?,
             None => writeln!(out, "members      not known: {}", visible(members.text.trim_end()))?,
         }
+        if let Some(log) = &log {
+            tell_of_trails(log, out)?;
+        }
     }
-    if is_hearing {
-        Ok(())
-    } else {
-        Err(Failure::failed("not every change of the fleet is heard; answers live for `ttl`"))
+    if !is_hearing {
+        return Err(Failure::failed(
+            "not every change of the fleet is heard; answers live for `ttl`",
+        ));
     }
+    if findings > 0 {
+        return Err(Failure::failed("audit trails of the fleet are not as they were").hint(
+            "compare them with `audit verify --fleet-log`; `fleet acknowledge` says that you know",
+        ));
+    }
+    Ok(())
+}
+
+/// What a hub knows of the members' audit trails.
+fn tell_of_trails(log: &Value, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\ntrails       {}, in {} lines of the fleet log",
+        log["chains"], log["last_seq"]
+    )?;
+    for finding in log["findings"].as_array().into_iter().flatten() {
+        let text = |name: &str| visible(finding[name].as_str().unwrap_or("?"));
+        writeln!(
+            out,
+            "not as it was  {}: {}, chain {} up to record {}, since {}",
+            text("instance"),
+            text("finding"),
+            text("chain"),
+            finding["last_seq"],
+            text("since")
+        )?;
+    }
+    Ok(())
+}
+
+/// The gateway's answer.
+#[derive(Deserialize)]
+struct Acknowledged {
+    acknowledged: u64,
+}
+
+async fn acknowledge(args: &AcknowledgeArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let admin = args.target.admin()?;
+    for chain in &args.chains {
+        let path = format!("/fleet/acknowledge?chain={chain}");
+        let (_, Acknowledged { acknowledged }) = admin.json(Method::POST, &path).await?;
+        writeln!(out, "{chain}  {acknowledged} acknowledged")?;
+    }
+    Ok(())
+}
+
+fn chain(text: &str) -> Result<String, &'static str> {
+    let is_name = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_name { Ok(text.to_owned()) } else { Err("is no chain: it has 32 hexadecimal digits") }
 }
 
 fn tell(fleet: &Value, out: &mut impl Write) -> io::Result<()> {

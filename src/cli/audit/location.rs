@@ -27,6 +27,11 @@ pub struct TrailLocation {
 }
 
 impl TrailLocation {
+    /// Whether the command line names one.
+    pub(super) fn is_given(&self) -> bool {
+        self.directory.is_some() || !self.config.is_empty()
+    }
+
     /// The directory, or else the configuration files.
     pub(super) fn get(&self) -> Result<&[PathBuf], &[PathBuf]> {
         self.directory.as_ref().map(std::slice::from_ref).ok_or(&self.config)

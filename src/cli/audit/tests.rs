@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    audit::{self, CacheResult, Outcome, Record, Settings, Trail, TrailSegment},
+    audit::{self, CacheResult, FleetLog, Outcome, Record, Settings, Trail, TrailSegment},
     domain::{ListenerName, PolicyId, ProfileName, RequestId},
 };
 
@@ -220,6 +220,41 @@ fn a_trail_is_held_against_what_was_kept_elsewhere() {
     let (verdict, out) = run(home.path(), &["verify", "--note", note.to_str().unwrap()]);
     assert_eq!(verdict.unwrap(), AuditExit::Wrong);
     assert!(out.contains("the end was cut off"), "{out}");
+}
+
+#[test]
+fn a_fleet_log_is_checked_alone_and_with_a_trail() {
+    let (home, hub) = (trail(), tempfile::tempdir().unwrap());
+    let log = FleetLog::open(&Settings::new(hub.path())).unwrap();
+    log.close().unwrap();
+    let folder = FleetLog::folder(hub.path());
+    let folder = folder.to_str().unwrap();
+    let alone = |arguments: &[&str]| {
+        let all = [&["audit", "verify", "--fleet-log", folder], arguments].concat();
+        let args = Cli::parse_from(all).audit;
+        assert_eq!(args.source().unwrap(), [Path::new(folder)]);
+        let mut out = Vec::new();
+        let trails = Trails::at(args.source().unwrap());
+        let streams = Streams { out: &mut out, notes: &mut Vec::new(), width: None };
+        let exit = args.run(&trails, streams).unwrap();
+        (exit, String::from_utf8(out).unwrap())
+    };
+    let (exit, out) = alone(&[]);
+    assert_eq!(exit, AuditExit::Success, "{out}");
+    assert!(out.starts_with("the fleet log:\n") && out.contains("it tells of 0 chains"), "{out}");
+    let (_, out) = alone(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["verdict"], &report["chains"]), (&"ok".into(), &serde_json::json!([])));
+    let (exit, out) = run(home.path(), &["verify", "--fleet-log", folder]);
+    assert_eq!(exit.unwrap(), AuditExit::NotProved);
+    assert!(out.contains("the fleet log tells of none of the trail's chains"), "{out}");
+    let (exit, out) = run(home.path(), &["verify", "--json", "--fleet-log", folder]);
+    assert_eq!(exit.unwrap(), AuditExit::NotProved);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["fleet_log"]["verdict"], "ok");
+    assert_eq!(report["reasons"][0]["reason"], "untold");
+    let nowhere = run(home.path(), &["verify", "--fleet-log", "/nowhere"]).0;
+    assert!(matches!(nowhere, Err(AuditError::NoDirectory { .. })));
 }
 
 #[test]

@@ -7,18 +7,19 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{error::AuditError, location::TrailLocation, progress::ProgressLine};
 use crate::{
     audit::{
-        self, Checkpoint, KeptReport, KeySource, StoreReport, TrailDoubt, TrailProblem, Verdict,
-        VerifyOptions, VerifyReport, VouchingKey,
+        self, Checkpoint, FleetLogReport, KeptReport, KeySource, StoreReport, ToldReport,
+        TrailDoubt, TrailProblem, Verdict, VerifyOptions, VerifyReport, VouchingKey,
     },
     domain::{VerifierKey, visible},
 };
 
-/// Checks the whole trail, or a bundle of `audit export`.
+/// Checks the whole trail, or a bundle of `audit export`, or a fleet log.
 ///
 /// The verdict is `ok` (exit code 0) if a signature vouches for the records, `not proved` (3) if nothing
 /// contradicts them but something that would prove them is missing, and `wrong` (1) if they were changed.
@@ -27,7 +28,10 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     location: TrailLocation,
     /// A bundle of `audit export`, instead of a trail
-    #[arg(value_name = "BUNDLE", conflicts_with_all = ["config", "directory", "stdin", "note", "witness"])]
+    #[arg(
+        value_name = "BUNDLE",
+        conflicts_with_all = ["config", "directory", "stdin", "note", "witness", "fleet_log"]
+    )]
     pub(super) bundle: Option<PathBuf>,
     /// The public key of the checkpoints; without it, the one in the trail's directory, which proves less. Keys that
     /// it replaced may stand behind it in the file, the newest first
@@ -42,10 +46,17 @@ pub(super) struct VerifyArgs {
     /// A note that was kept elsewhere (C2SP tlog-checkpoint); may be repeated
     #[arg(long, value_name = "FILE")]
     note: Vec<PathBuf>,
-    /// The key of a witness that must have signed the note, or the trail's own if none is given; may be
-    /// repeated
+    /// The key of a witness that must have signed the note, or the trail's own if none is given, or with
+    /// `--fleet-log` the head of that; may be repeated
     #[arg(long, value_name = "KEY")]
     witness: Vec<VerifierKey>,
+    /// Hold the trail against the heads in this fleet log of a hub. Without a trail, check the fleet log alone, and list
+    /// the chains that it tells of
+    #[arg(long, value_name = "DIR")]
+    fleet_log: Option<PathBuf>,
+    /// The public key of the fleet log; without it, the one in its directory, which proves less
+    #[arg(long, value_name = "FILE", requires = "fleet_log")]
+    fleet_log_key: Option<PathBuf>,
     /// Read lines from standard input, as a store gives them back: chain by chain, each by `seq`; a line may have
     /// its chain before it, with a tab between. `--public-key` may then name a file of several keys
     #[arg(long, conflicts_with_all = ["config", "directory"])]
@@ -58,7 +69,9 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     /// The bundle, the trail's directory, or else the configuration files.
     pub(super) fn source(&self) -> Result<&[PathBuf], &[PathBuf]> {
-        self.bundle.as_ref().map(std::slice::from_ref).map_or_else(|| self.location.get(), Ok)
+        let alone = self.fleet_log.as_ref().filter(|_| !self.location.is_given());
+        let directory = self.bundle.as_ref().or(alone).map(std::slice::from_ref);
+        directory.map_or_else(|| self.location.get(), Ok)
     }
 }
 
@@ -67,17 +80,30 @@ pub(super) fn run(
     directory: &Path,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
-    let options = args.options()?;
+    let fleet_log = args.fleet_log()?;
+    if let Some(fleet_log) = &fleet_log
+        && !args.location.is_given()
+    {
+        let printed = if args.json {
+            writeln!(out, "{:#}", fleet_log_as_json(fleet_log))
+        } else {
+            print_fleet_log(fleet_log, args.fleet_log_key.as_deref(), true, out)
+        };
+        printed.map_err(AuditError::Output)?;
+        return Ok(fleet_log.verdict());
+    }
+    let options = args.options(fleet_log.as_ref())?;
     let mut progress = ProgressLine::over(&audit::files(directory)?);
     let report = audit::verify(directory, options, |file| progress.file(file))?;
     drop(progress);
     let printed = if args.json {
-        writeln!(out, "{:#}", as_json(&report))
+        writeln!(out, "{:#}", with_fleet_log(as_json(&report), fleet_log.as_ref()))
     } else {
-        print(&report, args.public_key.as_deref(), out)
+        args.print_fleet_log(fleet_log.as_ref(), out)
+            .and_then(|()| print(&report, args.public_key.as_deref(), out))
     };
     printed.map_err(AuditError::Output)?;
-    Ok(report.verdict())
+    Ok(report.verdict().and(fleet_log.as_ref().map_or(Verdict::Ok, FleetLogReport::verdict)))
 }
 
 /// Checks lines of a store.
@@ -86,14 +112,16 @@ pub(super) fn run_on_lines(
     lines: impl io::BufRead,
     out: &mut dyn io::Write,
 ) -> Result<Verdict, AuditError> {
-    let report = audit::verify_store(lines, &args.options()?)?;
+    let fleet_log = args.fleet_log()?;
+    let report = audit::verify_store(lines, &args.options(fleet_log.as_ref())?)?;
     let printed = if args.json {
-        writeln!(out, "{:#}", store_as_json(&report))
+        writeln!(out, "{:#}", with_fleet_log(store_as_json(&report), fleet_log.as_ref()))
     } else {
-        print_store(&report, args.public_key.as_deref(), out)
+        args.print_fleet_log(fleet_log.as_ref(), out)
+            .and_then(|()| print_store(&report, args.public_key.as_deref(), out))
     };
     printed.map_err(AuditError::Output)?;
-    Ok(report.verdict())
+    Ok(report.verdict().and(fleet_log.as_ref().map_or(Verdict::Ok, FleetLogReport::verdict)))
 }
 
 impl VerifyArgs {
@@ -101,7 +129,31 @@ impl VerifyArgs {
         self.stdin
     }
 
-    fn options(&self) -> Result<VerifyOptions, AuditError> {
+    /// The fleet log that is named, checked.
+    fn fleet_log(&self) -> Result<Option<FleetLogReport>, AuditError> {
+        let Some(directory) = &self.fleet_log else { return Ok(None) };
+        if !directory.is_dir() {
+            return Err(AuditError::NoDirectory { path: directory.clone() });
+        }
+        let options = VerifyOptions {
+            key: self.fleet_log_key.clone().map_or(KeySource::Directory, KeySource::File),
+            witnesses: self.witness.clone(),
+            ..VerifyOptions::default()
+        };
+        Ok(Some(audit::verify_fleet_log(directory, options)?))
+    }
+
+    fn print_fleet_log(
+        &self,
+        fleet_log: Option<&FleetLogReport>,
+        out: &mut dyn io::Write,
+    ) -> io::Result<()> {
+        let Some(fleet_log) = fleet_log else { return Ok(()) };
+        print_fleet_log(fleet_log, self.fleet_log_key.as_deref(), false, out)?;
+        writeln!(out, "the trail:")
+    }
+
+    fn options(&self, fleet_log: Option<&FleetLogReport>) -> Result<VerifyOptions, AuditError> {
         let notes = self.note.iter().map(|path| match fs::read(path) {
             Ok(note) => Ok(String::from_utf8_lossy(&note).into_owned()),
             Err(source) => Err(AuditError::Unreadable { path: path.clone(), source }),
@@ -110,9 +162,71 @@ impl VerifyArgs {
             key: self.public_key.clone().map_or(KeySource::Directory, KeySource::File),
             checkpoints: self.checkpoints.as_deref().map(kept).transpose()?,
             notes: notes.collect::<Result<_, _>>()?,
-            witnesses: self.witness.clone(),
+            told: fleet_log.map(|fleet_log| fleet_log.chains.clone()),
+            // Only the fleet log's own head must have their signatures, if there is one.
+            witnesses: if fleet_log.is_some() { Vec::new() } else { self.witness.clone() },
         })
     }
+}
+
+/// A fleet log, and the chains that it tells of, if they are wanted.
+fn print_fleet_log(
+    report: &FleetLogReport,
+    key_file: Option<&Path>,
+    with_chains: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    writeln!(out, "the fleet log:")?;
+    print(&report.log, key_file, out)?;
+    writeln!(out, "it tells of {}", many(report.chains.len() as u64, "chain"))?;
+    if !with_chains || report.chains.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["CHAIN", "GATEWAY", "HEADS", "UP TO RECORD", "LAST HEAD", "END", "FOUND"]);
+    for chain in &report.chains {
+        let found: Vec<_> = chain.findings.iter().map(|kind| kind.label()).collect();
+        table.add_row([
+            chain.name.clone(),
+            visible(&chain.instance).into_owned(),
+            chain.count().to_string(),
+            chain.last_seq.to_string(),
+            chain.last_time.clone(),
+            if chain.ended { "closed" } else { "open" }.to_owned(),
+            found.join(" "),
+        ]);
+    }
+    writeln!(out, "\n{}", table.trim_fmt())
+}
+
+fn fleet_log_as_json(report: &FleetLogReport) -> Value {
+    let chains = report.chains.iter().map(|chain| {
+        json!({
+            "chain": chain.name,
+            "instance": chain.instance,
+            "key": chain.key.to_string(),
+            "heads": chain.count(),
+            "last_seq": chain.last_seq,
+            "last_time": chain.last_time,
+            "closed": chain.ended,
+            "findings": chain.findings,
+        })
+    });
+    let chains: Vec<_> = chains.collect();
+    let mut fields = as_json(&report.log);
+    if let Some(fields) = fields.as_object_mut() {
+        fields.insert("chains".to_owned(), json!(chains));
+    }
+    fields
+}
+
+/// Adds the check of a fleet log, which has a verdict of its own.
+fn with_fleet_log(mut report: Value, fleet_log: Option<&FleetLogReport>) -> Value {
+    if let (Some(fields), Some(fleet_log)) = (report.as_object_mut(), fleet_log) {
+        fields.insert("fleet_log".to_owned(), fleet_log_as_json(fleet_log));
+    }
+    report
 }
 
 fn print_store(
@@ -190,6 +304,13 @@ fn print(
     }
     if let Some(KeptReport { found, signed, agreed, last_agreed }) = &report.kept {
         write!(out, "{} kept elsewhere, {signed} with this key, ", many(*found, "checkpoint"))?;
+        match last_agreed {
+            Some(seq) => writeln!(out, "{agreed} agree, the last at record {seq}")?,
+            None => writeln!(out, "none agrees")?,
+        }
+    }
+    if let Some(ToldReport { compared, agreed, last_agreed }) = &report.told {
+        write!(out, "{} in the fleet log, ", many(*compared, "head"))?;
         match last_agreed {
             Some(seq) => writeln!(out, "{agreed} agree, the last at record {seq}")?,
             None => writeln!(out, "none agrees")?,
@@ -285,6 +406,11 @@ pub(super) fn as_json(report: &VerifyReport) -> Value {
         "limits": if report.verdict() == Verdict::Ok { report.limits() } else { Vec::new() },
         "key": key,
         "kept_checkpoints": kept,
+        "fleet_log_heads": report.told.as_ref().map(|told| json!({
+            "compared": told.compared,
+            "agreed": told.agreed,
+            "last_agreed": told.last_agreed,
+        })),
         "witnesses": report.witnesses,
         "problems": problems.collect::<Vec<_>>(),
         "reasons": reasons.collect::<Vec<_>>(),

@@ -76,9 +76,36 @@ prometheus.io/port: "9902"
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if .Values.fleet.enabled }}
+# The fleet.
+- { name: PIGELLO_GATEWAY_FLEET__NAME, value: {{ .Values.fleet.name | quote }} }
+- { name: PIGELLO_GATEWAY_FLEET__ROLE, value: {{ include "pigello-gateway.role" . }} }
+- { name: PIGELLO_GATEWAY_FLEET__KEY__SOURCE, value: file }
+- { name: PIGELLO_GATEWAY_FLEET__KEY__PATH, value: /etc/fleet/key }
+{{- with .Values.fleet.store }}
+{{- if .sentinels }}
+- { name: PIGELLO_GATEWAY_FLEET__STORE__SENTINELS, value: {{ join "," .sentinels | quote }} }
+- { name: PIGELLO_GATEWAY_FLEET__STORE__SERVICE, value: {{ required "fleet.store.service says what the sentinels call the store" .service | quote }} }
+{{- else }}
+- { name: PIGELLO_GATEWAY_FLEET__STORE__ADDRESS, value: {{ .address | quote }} }
+{{- end }}
+{{- with .username }}
+- { name: PIGELLO_GATEWAY_FLEET__STORE__USERNAME, value: {{ . | quote }} }
+- { name: PIGELLO_GATEWAY_FLEET__STORE__PASSWORD_FILE, value: /etc/fleet/password }
+{{- end }}
+{{- if .ca }}
+- { name: PIGELLO_GATEWAY_FLEET__STORE__CA_FILE, value: /etc/fleet/ca.crt }
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* What the gateway is in its fleet. */}}
+{{- define "pigello-gateway.role" -}}
+{{- .Values.fleet.role | default (ternary "hub" "member" (eq .Values.mode "shared")) -}}
 {{- end }}
 
 {{- define "pigello-gateway.securityContext" -}}
@@ -167,6 +194,9 @@ volumeMounts:
   - { name: webhook-tls, mountPath: /etc/webhook-tls, readOnly: true }
   - { name: webhook-tokens, mountPath: /etc/webhook-tokens, readOnly: true }
   {{- end }}
+  {{- if .Values.fleet.enabled }}
+  - { name: fleet, mountPath: /etc/fleet, readOnly: true }
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -218,6 +248,11 @@ requests: { cpu: 250m, memory: 128Mi }
 - name: webhook-tokens
   secret: { secretName: {{ .tokensSecret | quote }}, defaultMode: 0440 }
 {{- end }}
+{{- end }}
+{{- if .Values.fleet.enabled }}
+# The gateway refuses a key that others than its group can read.
+- name: fleet
+  secret: { secretName: {{ .Values.fleet.secretName | quote }}, defaultMode: 0440 }
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
