@@ -1,10 +1,12 @@
-//! What the gateway does with what its fleet tells: the cache drops what has changed, and profiles pause.
+//! What the gateway does with what its fleet tells: the cache drops what has changed, profiles pause, and sources of
+//! credentials are read.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::parts::Shared;
 use crate::{
-    domain::Catalog,
+    credentials::CredentialManager,
+    domain::{Catalog, CredentialsName, ProfileName},
     fleet::{Change, Hearing, Pause},
     notices::Notices,
     proxy::profile::Profiles,
@@ -15,6 +17,7 @@ pub(super) struct Hearer {
     notices: Arc<Notices>,
     profiles: Arc<Profiles>,
     catalog: Arc<Catalog>,
+    managers: BTreeMap<CredentialsName, CredentialManager>,
 }
 
 impl Hearer {
@@ -23,6 +26,7 @@ impl Hearer {
             notices: Arc::clone(&shared.notices),
             profiles: Arc::clone(&shared.profiles),
             catalog: Arc::clone(&shared.policy.catalog),
+            managers: shared.managers.clone(),
         }
     }
 
@@ -35,13 +39,28 @@ impl Hearer {
             profile.health.hear(operation.map(AsRef::as_ref), pause);
         }
     }
+
+    /// The set of a member of a template has the member's name. One that is not loaded is read when it is.
+    fn credentials(&self, set: &CredentialsName, change: &Change) {
+        if let Some(manager) = self.managers.get(set) {
+            manager.hear(change);
+        }
+        let member = self.profiles.peek(&ProfileName::new(set.as_str()));
+        if let Some(member) = member.filter(|profile| profile.is_member()) {
+            member.manager.hear(change);
+        }
+    }
 }
 
 impl Hearing for Hearer {
     fn hear(&self, changes: Vec<Change>) {
         for change in &changes {
-            if let Change::Pause(pause) = change {
-                self.pause(pause);
+            match change {
+                Change::Pause(pause) => self.pause(pause),
+                Change::Credentials(of) | Change::Accepted(of) | Change::Rejected(of) => {
+                    self.credentials(&of.set, change);
+                }
+                _ => {}
             }
         }
         self.notices.hear(changes);

@@ -216,6 +216,7 @@ impl Supervisor {
     pub(super) fn join_fleet(&mut self, shared: &Shared) {
         if let Some(member) = &shared.fleet {
             self.tasks.spawn(Arc::clone(member).run(self.ending.clone()));
+            self.tasks.spawn(Arc::clone(member).feed(self.ending.clone()));
         }
     }
 

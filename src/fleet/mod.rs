@@ -16,6 +16,7 @@
 //! | `connect` | one connection: sentinels, TLS, login |
 //! | `member` | stays connected, and has the bus tell and hear |
 //! | `record`, `members` | what a member says of itself, and who is there |
+//! | [`budget`] | the calls that all members have together |
 //! | `lease` | which member reads an event log for all |
 //! | `breaker` | whether a call may wait for the store |
 //! | [`change`] | what members tell each other |
@@ -27,6 +28,7 @@
 //! | [`error`] | why there is no store, without a word of the server's |
 
 mod breaker;
+pub mod budget;
 mod bus;
 pub mod change;
 mod connect;
@@ -43,7 +45,8 @@ pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use change::{Change, Noted, Pause, Tick, Written};
+pub use budget::{BudgetSettings, BudgetStatus, Purse, WithoutStore};
+pub use change::{Change, Noted, Pause, Tick, VersionOfSet, Written};
 pub use connect::Server;
 pub use error::StoreError;
 pub use exchange::{Break, Hearing};

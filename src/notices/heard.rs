@@ -214,7 +214,13 @@ impl Hearing for Notices {
                 }
                 Change::Tick(tick) => ticks.push(tick),
                 // A pause is the profiles'.
-                Change::Pause(_) | Change::Hello | Change::Unknown => {}
+                // Others hear of these.
+                Change::Pause(_)
+                | Change::Credentials(_)
+                | Change::Accepted(_)
+                | Change::Rejected(_)
+                | Change::Hello
+                | Change::Unknown => {}
             }
         }
         for (profile, events) in events {

@@ -59,6 +59,7 @@ impl Profile {
         use crate::{
             credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
             domain::CredentialsName,
+            fleet::BudgetSettings,
             telemetry::Metrics,
         };
 
@@ -75,6 +76,7 @@ impl Profile {
             breaker: CircuitBreakerSettings::default(),
             quota: QuotaSettings::default(),
             retry_share: 0.2,
+            budget: BudgetSettings::default(),
         };
         let health = UpstreamHealth::new(&name, settings, None);
         Self { table: name.clone(), name, partition, manager, health, calls }
