@@ -27,6 +27,7 @@ use pigello_gateway::{
         Proof, RequestId,
     },
     error::Error as Refused,
+    fleet::BudgetSettings,
     proxy::{
         cache::{self, Cache, cache},
         call::{
@@ -114,6 +115,7 @@ impl Ground {
                     breaker: loaded.settings.breaker,
                     quota: loaded.settings.quota,
                     retry_share: loaded.settings.retry.budget,
+                    budget: BudgetSettings::default(),
                 },
                 None,
             ),

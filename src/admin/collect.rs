@@ -157,7 +157,15 @@ fn upstreams(sheet: &mut Sheet<'_>, shown: &[&Profile]) -> fmt::Result {
     let rates = profiles().filter_map(|(profile, health)| {
         Some(([("profile", profile.to_string())], f64::from(health.rate_limit.rate()?)))
     });
-    sheet.gauges("upstream_learnt_rate", rates)
+    sheet.gauges("upstream_learnt_rate", rates)?;
+    let budgets = || {
+        profiles().filter_map(|(profile, health)| {
+            Some(([("profile", profile.to_string())], health.rate_limit.budget()?))
+        })
+    };
+    let leased = budgets().map(|(profile, budget)| (profile, count(budget.leased)));
+    sheet.gauges("budget_leased", leased)?;
+    sheet.counters("budget_refused", budgets().map(|(profile, budget)| (profile, budget.refused)))
 }
 
 fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
@@ -280,6 +288,8 @@ fn credentials(sheet: &mut Sheet<'_>, view: &GatewayView, shown: &[&Profile]) ->
     sheet.gauges("credentials_info", versions)?;
     let refused = sets.iter().map(|status| (set(status), flag(status.refused_version.is_some())));
     sheet.gauges("credentials_refused_version", refused)?;
+    let waiting = sets.iter().map(|status| (set(status), flag(status.waiting_version.is_some())));
+    sheet.gauges("credentials_waiting_version", waiting)?;
     let some = |value: fn(&credentials::SetStatus) -> Option<u64>| {
         sets.iter().filter_map(move |status| Some((set(status), count(value(status)?))))
     };

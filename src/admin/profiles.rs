@@ -15,6 +15,7 @@ use super::{
 use crate::{
     credentials::SetStatus,
     domain::ProfileName,
+    fleet::BudgetStatus,
     notices::{Notices, NoticesState},
     proxy::profile::UpstreamHealth,
 };
@@ -75,6 +76,9 @@ pub(super) struct UpstreamStatus {
     /// The rate that its 429 responses have taught, in calls a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<u32>,
+    /// The calls that it may have by the budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetStatus>,
 }
 
 impl UpstreamStatus {
@@ -86,6 +90,7 @@ impl UpstreamStatus {
             pause_seconds: health.rate_limit.pause().as_secs(),
             pause_is_heard: health.rate_limit.is_pause_heard(),
             rate: health.rate_limit.rate(),
+            budget: health.rate_limit.budget(),
         }
     }
 }

@@ -53,6 +53,8 @@ fn credentials(profiles: &Profiles) -> (Vec<InUse>, u64) {
             profile: profile.name.clone(),
             set: set.name,
             version: set.version,
+            waiting: set.waiting_version,
+            refused: set.refused_version,
             state: set.state.label().to_owned(),
         }
     };

@@ -1,10 +1,12 @@
-//! What the gateway does with what its fleet tells: the cache drops what has changed, and profiles pause.
+//! What the gateway does with what its fleet tells: the cache drops what has changed, profiles pause, and sources of
+//! credentials are read.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::parts::Shared;
 use crate::{
-    domain::Catalog,
+    credentials::CredentialManager,
+    domain::{Catalog, CredentialsName, ProfileName},
     fleet::{Change, Hearing, Horizon, Pause, Position},
     notices::Notices,
     proxy::profile::Profiles,
@@ -15,6 +17,7 @@ pub(super) struct Hearer {
     notices: Arc<Notices>,
     profiles: Arc<Profiles>,
     catalog: Arc<Catalog>,
+    managers: BTreeMap<CredentialsName, CredentialManager>,
 }
 
 impl Hearer {
@@ -23,6 +26,7 @@ impl Hearer {
             notices: Arc::clone(&shared.notices),
             profiles: Arc::clone(&shared.profiles),
             catalog: Arc::clone(&shared.policy.catalog),
+            managers: shared.managers.clone(),
         }
     }
 
@@ -33,6 +37,17 @@ impl Hearer {
         let operation = pause.operation.as_deref().and_then(|name| self.catalog.by_name(name));
         if let Some(profile) = self.profiles.peek(&pause.profile) {
             profile.health.hear(operation.map(AsRef::as_ref), pause);
+        }
+    }
+
+    /// The set of a member of a template has the member's name. One that is not loaded is read when it is.
+    fn credentials(&self, set: &CredentialsName, change: &Change) {
+        if let Some(manager) = self.managers.get(set) {
+            manager.hear(change);
+        }
+        let member = self.profiles.peek(&ProfileName::new(set.as_str()));
+        if let Some(member) = member.filter(|profile| profile.is_member()) {
+            member.manager.hear(change);
         }
     }
 }
@@ -47,6 +62,9 @@ impl Hearing for Hearer {
                     if let Some(keys) = profile.as_ref().and_then(|it| it.shared_keys.as_ref()) {
                         keys.ring().want();
                     }
+                }
+                Change::Credentials(of) | Change::Accepted(of) | Change::Rejected(of) => {
+                    self.credentials(&of.set, change);
                 }
                 _ => {}
             }

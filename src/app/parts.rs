@@ -164,13 +164,16 @@ impl Shared {
         let fleet_log = fleet_log(settings, kept)?;
         for (name, manager) in &managers {
             manager.set_observer(rotation_recorder(&trail, name));
+            if let Some(fleet) = &fleet {
+                manager.join(Arc::clone(fleet));
+            }
         }
         let cache = cache(settings, fleet.as_ref(), &trail, kept);
         let profiles = ProfileParts {
             settings,
             managers: &managers,
             loading: &loading,
-            new_manager: &manager_maker(&trail, &sources),
+            new_manager: &manager_maker(&trail, &sources, fleet.as_ref()),
             sources: &sources,
             metrics: &metrics,
             fleet: fleet.as_ref(),
@@ -393,12 +396,15 @@ fn managers(
 }
 
 /// Makes managers for members of templates.
-fn manager_maker(trail: &Trail, sources: &Sources) -> NewManager {
-    let (trail, sources) = (trail.clone(), sources.clone());
+fn manager_maker(trail: &Trail, sources: &Sources, fleet: Option<&Arc<Member>>) -> NewManager {
+    let (trail, sources, fleet) = (trail.clone(), sources.clone(), fleet.cloned());
     Arc::new(move |settings| {
         let name = settings.name.clone();
         let manager = CredentialManager::new(settings, &sources);
         manager.set_observer(rotation_recorder(&trail, &name));
+        if let Some(fleet) = &fleet {
+            manager.join(Arc::clone(fleet));
+        }
         manager
     })
 }

@@ -57,11 +57,12 @@ impl ProfileParts<'_> {
         let known = self.kept.filter(|(before, _)| before.profiles.get(name) == Some(table));
         let known = known.and_then(|(before, profiles)| {
             let known = profiles.fixed().find(|profile| profile.name == *name)?;
-            Some((health(before) == health(self.settings), known))
+            Some((health(before, table) == health(self.settings, table), known))
         });
         let known_keys = known.as_ref().and_then(|(_, known)| known.shared_keys.clone());
         let partition = Partition::new(name.clone(), table.upstream.clone(), manager.clone());
-        let new_health = || UpstreamHealth::new(name, health(self.settings), self.fleet.cloned());
+        let new_health =
+            || UpstreamHealth::new(name, health(self.settings, table), self.fleet.cloned());
         let (partition, health) = match known {
             Some((true, known)) => (partition.after(&known.partition), Arc::clone(&known.health)),
             Some((false, known)) => (partition.after(&known.partition), new_health()),
@@ -104,7 +105,7 @@ impl ProfileParts<'_> {
             table: name.clone(),
             pattern,
             origin: table.upstream.clone(),
-            health: health(self.settings),
+            health: health(self.settings, table),
             unload_after: table.unload_after.map_or(UNLOAD_AFTER, Into::into),
             max_members: table.max_members.unwrap_or(MAX_MEMBERS),
             negative_ttl: table.negative_ttl.map_or(NEGATIVE_TTL, Into::into),
@@ -135,11 +136,12 @@ impl ProfileParts<'_> {
     }
 }
 
-fn health(settings: &Settings) -> HealthSettings {
+fn health(settings: &Settings, table: &ProfileTable) -> HealthSettings {
     HealthSettings {
         breaker: settings.breaker,
         quota: settings.quota,
         retry_share: settings.retry.budget,
+        budget: table.budget.unwrap_or_default(),
     }
 }
 

@@ -267,6 +267,7 @@ impl Supervisor {
         let leaving = CancellationToken::new();
         let task = tokio::spawn(Arc::clone(member).run(leaving.clone()));
         self.membership = Some(Membership { task, leaving });
+        self.tasks.spawn(Arc::clone(member).feed(self.ending.clone()));
         if let Some(log) = &shared.fleet_log {
             let (ending, keeping) =
                 (self.ending.clone(), keep(Arc::clone(log), Arc::clone(member)));

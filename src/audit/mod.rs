@@ -124,7 +124,7 @@
 //! | `credentials` | the set |
 //! | `from`, `to` | the version before, and the one that calls use now; `null` for none |
 //! | `state` | the state of the set, as in `/status` |
-//! | `cause` | `read`: the source has another version; `admin`: an operator had it read; `rejected`: Pigello answered 401; `accepted`: Pigello accepts the version; `withdrawn`, `stale`: the source has none, or has been away for too long; `restored`: the copy that was kept of the source; `overlap`: the time of the version before is over |
+//! | `cause` | `read`: the source has another version; `admin`: an operator had it read; `rejected`: Pigello answered 401; `accepted`: Pigello accepts the version; `withdrawn`, `stale`: the source has none, or has been away for too long; `restored`: the copy that was kept of the source; `overlap`: the time of the version before is over; `proven`: Pigello accepts it at another gateway of the fleet; `adopt_after`: nobody in the fleet has said how Pigello judges it |
 //!
 //! The fields of `start`:
 //!

@@ -33,9 +33,9 @@ pub use set::{
     ValueProblem, ValueProblems, ValueTrouble,
 };
 pub use settings::{
-    IncompleteVault, Keep, KvVersion, NotATemplate, RefreshSettings, Settings, SourceSettings,
-    TokenSource, UnusedVariable, VaultAuth, VaultServer, VaultSettings, unused_vault_variables,
-    vault_address,
+    Adoption, IncompleteVault, Keep, KvVersion, NotATemplate, RefreshSettings, Settings,
+    SourceSettings, TokenSource, UnusedVariable, VaultAuth, VaultServer, VaultSettings,
+    unused_vault_variables, vault_address,
 };
 pub use sources::{
     DirectoryError, EnvironmentError, KeptError, KeyPlace, KeyReadError, KeySettings, LoadError,

@@ -143,9 +143,9 @@ manual! {
         "Give the client a longer timeout than the gateway's `timeouts.request`. Read the object before you repeat a write."
     }
     RateLimited {
-        "The caller is over the `rate` or `concurrency` of its `[[callers]]` entry."
+        "The caller is over the `rate` or `concurrency` of its `[[callers]]` entry, or the `budget` of the profile is used up, or this caller's share of it."
         "One caller in a loop must not use up the rate that Pigello allows all callers."
-        "Wait as long as `Retry-After` says. If the caller needs more, raise `rate` or `concurrency`."
+        "Wait as long as `Retry-After` says. If the caller needs more, raise `rate` or `concurrency`, or with `detail` of a budget `[profiles.….budget] rate`."
     }
     Overloaded {
         "The number of allowed calls in flight is at `limits.in_flight`."

@@ -17,7 +17,7 @@
 //!
 //! In between, this member writes its record ([`members`](super::members)).
 
-use std::{convert::Infallible, fmt, num::NonZero, str, sync::atomic::Ordering, time::Duration};
+use std::{convert::Infallible, fmt, num::NonZero, str, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -169,7 +169,7 @@ impl Bus {
         let sealed = self.sealer.seal_record(text).ok_or(StoreError::Seal)?;
         let before = std::mem::replace(&mut self.sealed, sealed);
         let members = register.write(&mut connection.asker, &before, &self.sealed).await?;
-        exchange.members.store(members, Ordering::Relaxed);
+        exchange.know_members(members);
         self.written = Some((record, Instant::now() + members::pause()));
         Ok(())
     }

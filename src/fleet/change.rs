@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::ProfileName;
+use crate::domain::{CredentialsName, ProfileName};
 
 /// A change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +35,12 @@ pub enum Change {
     Everything,
     /// Pigello has asked a member for a pause.
     Pause(Pause),
+    /// The source of a credential set has a new version.
+    Credentials(VersionOfSet),
+    /// Pigello has accepted a new version.
+    Accepted(VersionOfSet),
+    /// Pigello has refused a new version.
+    Rejected(VersionOfSet),
     /// There is another version of the key of a profile's entries in the shared cache.
     CacheKey {
         /// The profile.
@@ -99,6 +105,28 @@ pub struct Pause {
     )]
     pub until: Instant,
 }
+
+/// A version of a credential set. None of its values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VersionOfSet {
+    /// The set.
+    pub set: CredentialsName,
+    /// The version as the source of this member names it. That of another member may name it otherwise.
+    pub version: Box<str>,
+    /// What its values have in common everywhere: those who had the version before know it by this.
+    pub fingerprint: Box<str>,
+}
+
+impl VersionOfSet {
+    /// Whether a member may have told it, so that it can be kept and put into the log.
+    pub fn is_plausible(&self) -> bool {
+        let is_short = |text: &str| text.len() <= LONGEST_NAME && !text.contains(char::is_control);
+        is_short(&self.version) && is_short(&self.fingerprint)
+    }
+}
+
+/// More than the name of any version has.
+const LONGEST_NAME: usize = 256;
 
 /// A reading of a profile's event log. Every event that became visible between its two times was told before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,10 +220,13 @@ impl Change {
             Self::Purge { .. } => 2,
             Self::Everything => 3,
             Self::Pause(_) => 4,
-            Self::Tick(_) => 5,
-            Self::Hello => 6,
-            Self::CacheKey { .. } => 7,
-            Self::Unknown => 8,
+            Self::Credentials(_) => 5,
+            Self::Accepted(_) => 6,
+            Self::Rejected(_) => 7,
+            Self::CacheKey { .. } => 8,
+            Self::Tick(_) => 9,
+            Self::Hello => 10,
+            Self::Unknown => 11,
         }
     }
 
@@ -210,6 +241,10 @@ impl Change {
                 length(id).saturating_add(length(of_type))
             }
             Self::Pause(Pause { operation, .. }) => operation.as_deref().map_or(0, str::len),
+            Self::Credentials(of) | Self::Accepted(of) | Self::Rejected(of) => {
+                let VersionOfSet { set, version, fingerprint } = of;
+                [set.as_str(), version, fingerprint].map(str::len).into_iter().sum()
+            }
             Self::Tick(Tick { by, .. }) => by.len(),
             Self::Purge { .. }
             | Self::Everything
@@ -251,10 +286,22 @@ impl Tick {
 }
 
 /// The values of the label `kind`.
-pub(super) const KINDS: [&str; 9] =
-    ["written", "event", "purge", "everything", "pause", "tick", "hello", "cache_key", "unknown"];
+pub(super) const KINDS: [&str; 12] = [
+    "written",
+    "event",
+    "purge",
+    "everything",
+    "pause",
+    "credentials",
+    "accepted",
+    "rejected",
+    "cache_key",
+    "tick",
+    "hello",
+    "unknown",
+];
 /// How many of them, the first ones, change something.
-pub(super) const CHANGING: usize = 5;
+pub(super) const CHANGING: usize = 9;
 /// The longest name of a member that is kept.
 const MOST_NAME: usize = 64;
 

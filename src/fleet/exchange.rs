@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
+    budget::Feed,
     change::{CHANGING, Change, KINDS},
     horizon::{Horizon, Position, Round},
     outbox::{Batch, Outbox},
@@ -78,7 +79,9 @@ pub(super) struct Exchange {
     position: AtomicU64,
     pub(super) messages: AtomicU64,
     /// The records in the store, as of this member's last one.
-    pub(super) members: AtomicU64,
+    members: AtomicU64,
+    /// Shares a budget by that number, also when it is no longer told.
+    feed: Arc<Feed>,
     /// When the stream was read to its end the last time, or else the start.
     all_read: Mutex<Instant>,
     told: Counts,
@@ -87,8 +90,9 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(feed: Arc<Feed>) -> Self {
         Self {
+            feed,
             outbox: Outbox::new(),
             hearing: Mutex::default(),
             describe: Mutex::default(),
@@ -117,6 +121,17 @@ impl Exchange {
     pub(super) fn record(&self) -> Option<Record> {
         let describe = self.describe.lock().clone()?;
         Some(describe())
+    }
+
+    /// So many members are there.
+    pub(super) fn know_members(&self, members: u64) {
+        self.members.store(members, Ordering::Relaxed);
+        self.feed.know_members(members);
+    }
+
+    /// The members that are there; 0 while that is not known.
+    pub(super) fn members(&self) -> u64 {
+        self.members.load(Ordering::Relaxed)
     }
 
     /// Passes on what others told.

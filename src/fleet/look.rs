@@ -69,9 +69,22 @@ pub fn acl(settings: &Settings, used_for: Use) -> String {
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
         "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
-         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore{entries} +info{select}"
+         +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +hset +hget +hmget +hgetall \
+         +hdel +expire{entries} +info{select}"
     )
 }
+
+/// Asks whether a command is allowed, with a field and a value.
+fn may(name: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(MAY).arg(1).arg(key).arg(name);
+    command
+}
+
+/// Fails as the command would.
+const MAY: &str = "\
+if redis.acl_check_cmd(ARGV[1], KEYS[1], 'field', 'value') then return 1 end
+return redis.error_reply('NOPERM ' .. ARGV[1])";
 
 /// What the gateway asks of the store, in a form that changes nothing.
 fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
@@ -100,6 +113,13 @@ fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
         command("ZRANGE", &[&key, "0", "0"]),
         command("ZREM", &[&key, ""]),
         command("ZREMRANGEBYSCORE", &[&key, "0", "0"]),
+        // No form of it changes nothing, so the store is asked whether it would be allowed.
+        ("HSET", may("HSET", &key)),
+        command("HGET", &[&key, ""]),
+        command("HMGET", &[&key, ""]),
+        command("HGETALL", &[&key]),
+        command("HDEL", &[&key, ""]),
+        command("EXPIRE", &[&key, "0", "XX"]),
     ];
     if used_for == Use::Entries {
         needed.push(command("PTTL", &[&key]));

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{
     Role,
     breaker::Breaker,
+    budget::{BudgetSettings, Budgets, Purse},
     bus::Bus,
     change::Change,
     connect::{Asker, Connection, Connector, Server},
@@ -49,6 +50,7 @@ pub struct Member {
     register: Register,
     tier: Tier,
     leases: Leases,
+    budgets: Budgets,
     /// The members as they were read the last time.
     members: tokio::sync::Mutex<Option<(Instant, Arc<Members>)>>,
 }
@@ -121,8 +123,11 @@ impl Member {
         let bus = Bus::new(&settings.name, &keys).ok_or(StoreError::Seal)?;
         let (since, process) = (Timestamp::now(), bus.process());
         let link = Link { since, server: None, asker: None, error: None, connections: 0 };
+        let budgets = Budgets::new(&settings.name, keys.clone(), process);
         Ok(Arc::new(Self {
             register: Register::new(&settings.name, keys.clone()),
+            exchange: Exchange::new(Arc::clone(budgets.feed())),
+            budgets,
             tier: Tier::new(*settings.store.wait, *settings.store.reconnect),
             key,
             leases: Leases::new(&settings.name, keys, process),
@@ -131,7 +136,6 @@ impl Member {
             settings,
             connector,
             bus: tokio::sync::Mutex::new(bus),
-            exchange: Exchange::new(),
             breaker: Breaker::default(),
             link: Mutex::new(link),
         }))
@@ -198,6 +202,28 @@ impl Member {
         let (ended, last) = self.register.read_ended(&mut asker, *since).await?;
         *since = last;
         Ok(members.members.into_iter().chain(ended).collect())
+    }
+
+    /// Whether this member is one of those that try new credentials: a hub, or one of a share of the members, and at
+    /// least one. While the store cannot be asked, only a hub is.
+    pub async fn is_canary(&self, share: f64) -> bool {
+        if self.settings.role == Role::Hub {
+            return true;
+        }
+        let asker = self.link.lock().asker.clone();
+        let Some(mut asker) = asker else { return false };
+        self.register.is_of_share(&mut asker, self.process, share).await.unwrap_or(false)
+    }
+
+    /// The purse of a profile, which the store feeds; `None` if there is no rate.
+    pub fn purse(&self, profile: &ProfileName, settings: BudgetSettings) -> Option<Arc<Purse>> {
+        Purse::new(profile, settings, Some(Arc::clone(self.budgets.feed())))
+    }
+
+    /// Asks the store for the calls of all purses, until it is to end.
+    pub async fn feed(self: Arc<Self>, ending: CancellationToken) {
+        let asker = || self.link.lock().asker.clone();
+        ending.run_until_cancelled(self.budgets.run(asker)).await;
     }
 
     /// Whether every change that other members tell is heard now.
@@ -349,7 +375,7 @@ impl Member {
             waiting: self.exchange.outbox.len() as u64,
             messages: self.exchange.messages.load(Ordering::Relaxed),
             heard: self.exchange.heard(),
-            members: self.exchange.members.load(Ordering::Relaxed),
+            members: self.exchange.members(),
             breaks: self.exchange.breaks().map(reason).collect(),
         }
     }

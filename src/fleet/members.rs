@@ -159,6 +159,19 @@ impl Register {
         self.remove(store, before).await
     }
 
+    /// Whether that process is one of that share of those that are there.
+    pub(super) async fn is_of_share(
+        &self,
+        store: &mut Asker,
+        own: Uuid,
+        share: f64,
+    ) -> Result<bool, StoreError> {
+        let mut processes = redis::cmd("EVAL");
+        processes.arg(PROCESSES).arg(1).arg(&self.key);
+        let all: Vec<Vec<u8>> = store.ask(&processes).await?;
+        Ok(is_of_share(own.as_bytes(), &all, share))
+    }
+
     /// Reads all of them. `own` is this process.
     pub(super) async fn read(&self, store: &mut Asker, own: Uuid) -> Result<Members, StoreError> {
         let (seconds, micros): (u64, u64) = store.ask(&redis::cmd("TIME")).await?;
@@ -242,6 +255,21 @@ impl Register {
     }
 }
 
+/// Whether that process is among the first of them, in the order of their random ids, which are no more than that share:
+/// and at least one.
+fn is_of_share(own: &[u8], all: &[Vec<u8>], share: f64) -> bool {
+    let count = |number: usize| u32::try_from(number).map_or(f64::MAX, f64::from);
+    let before = all.iter().filter(|process| process.as_slice() < own).count();
+    count(before) < (count(all.len()) * share).floor().max(1.0)
+}
+
+/// The ids of the processes, which stand in clear before each record.
+pub(super) const PROCESSES: &str = "\
+local processes = {}
+for number, record in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  processes[number] = string.sub(record, 5, 20)
+end
+return processes";
 /// Writes a record, and removes the one before it and those of members that are gone.
 pub(super) const WRITE: &str = "\
 local now = redis.call('TIME')
@@ -269,6 +297,25 @@ pub(super) fn pause() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_the_members_is_chosen_and_at_least_one() {
+        let all = |count: u8| (0..count).map(|id| vec![id; 16]).collect::<Vec<_>>();
+        for (count, share, chosen) in [
+            (1, 0.01, 1),
+            (20, 0.01, 1),
+            (200, 0.01, 2),
+            (250, 0.01, 2),
+            (10, 0.5, 5),
+            (10, 1.0, 10),
+        ] {
+            let all = all(count);
+            let found = all.iter().filter(|own| is_of_share(own, &all, share)).count();
+            assert_eq!(found, chosen, "{share} of {count}");
+        }
+        // Its record is not there yet.
+        assert!(is_of_share(&[0; 16], &[], 0.01) && !is_of_share(&[9; 16], &all(9), 0.01));
+    }
 
     #[test]
     fn what_differs_from_most_members_is_named() {

@@ -16,6 +16,7 @@
 //! | `connect` | one connection: sentinels, TLS, login |
 //! | `member` | stays connected, and has the bus tell and hear |
 //! | `record`, `members` | what a member says of itself, and who is there |
+//! | [`budget`] | the calls that all members have together |
 //! | `lease` | which member reads an event log for all |
 //! | `breaker` | whether a call may wait for the store |
 //! | [`change`] | what members tell each other |
@@ -30,6 +31,7 @@
 //! | [`error`] | why there is no store, without a word of the server's |
 
 mod breaker;
+pub mod budget;
 mod bus;
 pub mod change;
 mod connect;
@@ -52,7 +54,8 @@ pub mod settings;
 pub(crate) mod testing;
 mod tier;
 
-pub use change::{Change, Noted, Pause, Tick, Written};
+pub use budget::{BudgetSettings, BudgetStatus, Purse, WithoutStore};
+pub use change::{Change, Noted, Pause, Tick, VersionOfSet, Written};
 pub use connect::Server;
 pub use entry::{EntryKey, EntryPlace, EntrySubject, Identity, Opened};
 pub use error::StoreError;

@@ -68,8 +68,26 @@ pub struct InUse {
     /// The version in use, never a value; none if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The new version that waits until Pigello has accepted it from a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// The new version that Pigello refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// The state of the set.
     pub state: String,
+}
+
+impl InUse {
+    /// The set with its version: `production 7`, and the new one that is not used: `production 7 (8 waits)`.
+    fn in_words(&self) -> String {
+        let used = format!("{} {}", self.set, self.version.as_deref().unwrap_or("–"));
+        match (&self.waiting, &self.refused) {
+            (_, Some(refused)) => format!("{used} ({refused} refused)"),
+            (Some(waiting), None) => format!("{used} ({waiting} waits)"),
+            (None, None) => used,
+        }
+    }
 }
 
 /// Says what this member is now.
@@ -89,9 +107,7 @@ impl Record {
 
     /// The sets with their versions: `production 7, test 3 and 12 more`.
     pub fn credentials_in_words(&self) -> String {
-        let version = |used: &InUse| used.version.clone().unwrap_or_else(|| "–".to_owned());
-        let sets: BTreeSet<_> =
-            self.credentials.iter().map(|used| format!("{} {}", used.set, version(used))).collect();
+        let sets: BTreeSet<_> = self.credentials.iter().map(InUse::in_words).collect();
         let told: Vec<_> = sets.iter().take(MOST_TOLD).map(String::as_str).collect();
         let more = sets.len().saturating_sub(told.len()) as u64;
         match more.saturating_add(self.more) {
@@ -114,6 +130,8 @@ impl Record {
             profile: ProfileName::new(*profile),
             set: (*profile).to_owned(),
             version: Some((*version).to_owned()),
+            waiting: None,
+            refused: None,
             state: "fresh".to_owned(),
         };
         Self {
@@ -154,6 +172,10 @@ mod tests {
     fn credentials_are_told_by_set() {
         let some = Record::made_up("a", &[("p", "7"), ("q", "3")]);
         assert_eq!(some.credentials_in_words(), "p 7, q 3");
+        let mut held_back = some.clone();
+        held_back.credentials[0].waiting = Some("8".to_owned());
+        held_back.credentials[1].refused = Some("4".to_owned());
+        assert_eq!(held_back.credentials_in_words(), "p 7 (8 waits), q 3 (4 refused)");
         let many = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
         let many = Record { more: 10, ..Record::made_up("a", &many) };
         assert_eq!(many.credentials_in_words(), "a 1, b 1, c 1 and 11 more");

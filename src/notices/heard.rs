@@ -216,8 +216,14 @@ impl Hearing for Notices {
                     }
                 }
                 Change::Tick(tick) => ticks.push(tick),
-                // These are the profiles'.
-                Change::Pause(_) | Change::CacheKey { .. } | Change::Hello | Change::Unknown => {}
+                // Others hear of these.
+                Change::Pause(_)
+                | Change::Credentials(_)
+                | Change::Accepted(_)
+                | Change::Rejected(_)
+                | Change::CacheKey { .. }
+                | Change::Hello
+                | Change::Unknown => {}
             }
         }
         for (profile, events) in events {

@@ -62,6 +62,8 @@ metrics! {
     "upstream_breaker_state" gauge ["profile", "state"] "1 for the state the breaker is in: `closed`, `half_open` or `open`";
     "upstream_suspended_operations" gauge ["profile"] "Operations that are left alone: their breaker is open, or Pigello asked for a pause of them";
     "upstream_learnt_rate" gauge ["profile"] "Calls a second that Pigello's 429 responses have taught; absent while there is no such rate";
+    "budget_leased" gauge ["profile"] "Calls of the budget that this gateway may make before it has more; absent without `[profiles.….budget]`, as is the next one";
+    "budget_refused_total" counter ["profile"] "Calls that were refused because the budget, or a caller's share of it, was used up";
     "upstream_pause_seconds" gauge ["profile"] "How long Pigello still wants to be left alone (its `Retry-After`)";
     "cache_requests_total" counter ["operation", "result"] "Calls the cache had a say in, by the word that the audit trail has in `cache`";
     "cache_responses" gauge [] "Answers in memory";
@@ -86,6 +88,7 @@ metrics! {
     "credentials_state" gauge ["set", "state"] "1 for the state the credential set is in, as in `/status`";
     "credentials_info" gauge ["set", "source", "version"] "The version in use; always 1";
     "credentials_refused_version" gauge ["set"] "1 while Pigello refuses a new version and the one before it stays in use, else 0";
+    "credentials_waiting_version" gauge ["set"] "1 while a new version waits until Pigello has accepted it from another gateway of the fleet (`adopt = \"proven\"`), else 0";
     "credentials_generation" gauge ["set"] "The number of the set in use; another number is another version";
     "credentials_age_seconds" gauge ["set"] "Since the version in use was first read";
     "credentials_unconfirmed_seconds" gauge ["set"] "Since the source last confirmed it";

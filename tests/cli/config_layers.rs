@@ -329,6 +329,9 @@ fn show_tells_where_each_value_came_from() {
     withdrawal_grace = "1m"  # default
     rejection_limit = "5m"  # default
     overlap = "10m"  # default
+    adopt = "at-once"  # default
+    canary = 0.01  # default
+    adopt_after = "10m"  # default
 
     [policy]
     unidentified = "allow"  # default

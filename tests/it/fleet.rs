@@ -65,6 +65,7 @@ async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
     user.arg(&["+xrange", "+xrevrange", "+publish", "~pgw:{test}:*", "&pgw:{test}:*"]);
     user.arg(&["+get", "+set", "+del"]);
     user.arg(&["+zadd", "+zcard", "+zrange", "+zrem", "+zremrangebyscore"]);
+    user.arg(&["+hset", "+hget", "+hmget", "+hgetall", "+hdel", "+expire"]);
     let () = store.ask(&user).await;
     let file = store.secret("password", &format!("{PASSWORD}\n"));
     let keys = format!(
@@ -273,7 +274,8 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         file.display()
     );
     let findings = look(fleet::Use::Entries, &keys).await.unwrap();
-    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM ZREMRANGEBYSCORE PTTL";
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM \
+                  ZREMRANGEBYSCORE HSET HGET HMGET HGETALL HDEL EXPIRE PTTL";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));
 }

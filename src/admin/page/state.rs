@@ -14,7 +14,7 @@ use crate::{
     admin::{check::Check, foresight::ClockOffset},
     audit::{FleetLogStatus, Verdict},
     credentials::{SetState, SetStatus},
-    fleet::FleetStatus,
+    fleet::{BudgetStatus, FleetStatus},
     notices::NoticesState,
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
     proxy::profile::{CircuitBreakerState, UpstreamHealth},
@@ -46,6 +46,7 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
                     @if let Some(rate) = health.rate_limit.rate() {
                         (item("Learnt rate", mark("look", &format!("{rate} calls a second"))))
                     }
+                    @if let Some(budget) = health.rate_limit.budget() { (item("Budget", budget_in_words(budget))) }
                     @let pause = health.rate_limit.pause().as_secs();
                     @if pause > 0 { (item("Pause", mark("look", &pause_in_words(pause, health)))) }
                 }
@@ -64,6 +65,19 @@ pub(super) fn upstreams(data: &PageData<'_>) -> Markup {
             }
         }
     }
+}
+
+fn budget_in_words(budget: BudgetStatus) -> Markup {
+    let BudgetStatus { rate, leased, refused, source } = budget;
+    let of = match source {
+        "own" => format!("{rate} calls a second"),
+        "without_store" => {
+            format!("a part of {rate} calls a second, because the fleet's store does not answer")
+        }
+        _ => format!("a part of {rate} calls a second, {leased} at hand"),
+    };
+    let class = if source == "without_store" { "look" } else { "ok" };
+    html! { (mark(class, &of)) @if refused > 0 { ", " (thousands(refused)) " refused" } }
 }
 
 pub(super) fn pause_in_words(seconds: u64, health: &UpstreamHealth) -> String {
@@ -102,6 +116,15 @@ pub(super) fn credentials(data: &PageData<'_>) -> Markup {
                     (item("Refused", mark("bad", &format!(
                         "Pigello refuses the new version {refused}; the one before it is in use"
                     ))))
+                }
+                @match (&set.waiting_version, &set.rejected_version) {
+                    (_, Some(rejected)) => (item("Waiting", mark("bad", &format!(
+                        "Pigello refuses the new version {rejected} at another gateway of the fleet; it is not used here"
+                    )))),
+                    (Some(waiting), None) => (item("Waiting", mark("look", &format!(
+                        "the new version {waiting}, until Pigello has accepted it from another gateway of the fleet"
+                    )))),
+                    (None, None) => {}
                 }
                 @if let Some(error) = &set.last_error {
                     (item("Last error", html! { span class="error" { (prose(error)) } }))

@@ -15,7 +15,9 @@ use crate::{
         AdminListener, Loaded, Settings,
         types::{Listener, Profile},
     },
-    credentials::{self, SourceSettings, ValueName, VaultAuth, VaultServer, VaultSettings},
+    credentials::{
+        self, Adoption, SourceSettings, ValueName, VaultAuth, VaultServer, VaultSettings,
+    },
     domain::{Address, CallerLimits, CallerRule, OperationPattern, Rate, Span},
     fleet::Role,
     notices::EventLogChoice,
@@ -117,6 +119,9 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
     for (name, profile) in &settings.profiles {
         page.line(name, upstream(profile))?;
         page.more(format_args!("with the credentials `{}`", profile.credentials))?;
+        if let Some(rate) = profile.budget.and_then(|budget| budget.rate) {
+            page.more(budget(rate, name.template().is_some(), settings.fleet.is_some()))?;
+        }
         if name.template().is_some() {
             page.more(
                 "a template: each name that it matches is a profile with credentials of its own",
@@ -124,6 +129,12 @@ fn profiles(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Result<
         }
     }
     Ok(())
+}
+
+fn budget(rate: u32, is_template: bool, is_fleet: bool) -> String {
+    let whose = if is_fleet { "all gateways of the fleet together" } else { "this gateway" };
+    let each = if is_template { " for each member" } else { "" };
+    format!("called up to {rate} times a second by {whose}{each}")
 }
 
 fn upstream(profile: &Profile) -> String {
@@ -146,6 +157,9 @@ fn credentials(page: &mut Page<'_, impl Write>, settings: &Settings) -> io::Resu
     for (name, set) in &settings.credentials {
         page.line(name, source(&set.source))?;
         page.more(refresh(set))?;
+        if let Some(adoption) = adoption(set) {
+            page.more(adoption)?;
+        }
         let names: Vec<_> = set.fixed.names().map(ValueName::key).collect();
         if !names.is_empty() {
             page.more(format_args!("from the configuration: {}", names.join(", ")))?;
@@ -175,6 +189,18 @@ pub(in crate::cli) fn source(source: &SourceSettings) -> String {
                 lists.unwrap_or_default()
             )
         }
+    }
+}
+
+/// When a new version is used, unless that is at once.
+fn adoption(set: &credentials::Settings) -> Option<String> {
+    match set.refresh.adoption {
+        Adoption::AtOnce => None,
+        Adoption::Proven { canary, patience } => Some(format!(
+            "a new version is tried by hubs and {}% of the fleet, and used when Pigello has accepted it or after {}",
+            canary * 100.0,
+            Span(patience)
+        )),
     }
 }
 

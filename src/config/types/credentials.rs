@@ -3,7 +3,7 @@
 //! There is deliberately no key for a secret. A configuration may hold identifiers; of a secret it
 //! only names the file or the vault.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,26 @@ pub struct Credentials {
     /// How long the previous version is kept after a rotation, from the first call that Pigello
     /// accepted with the new one.
     pub overlap: Span,
+    /// When a new version is used. `proven` needs `[fleet]`.
+    pub adopt: Adopt,
+    /// With `adopt = "proven"`: the part of the gateways that try a new version, 0 to 1. At least one does.
+    #[schemars(range(min = 0, max = 1))]
+    pub canary: f64,
+    /// With `adopt = "proven"`: how long a gateway waits for another one's word on a new version. If it has heard nothing
+    /// by then, it uses it.
+    pub adopt_after: Span,
+}
+
+/// When a new version of a credential set is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adopt {
+    /// As soon as it is read.
+    #[default]
+    AtOnce,
+    /// As soon as Pigello has accepted a call with it, from a few gateways of the fleet that try it. A wrong secret is then
+    /// tried by those alone, and no call fails because of it.
+    Proven,
 }
 
 impl Default for Credentials {
@@ -104,6 +124,9 @@ impl Default for Credentials {
             withdrawal_grace: Span(RefreshSettings::WITHDRAWAL_GRACE),
             rejection_limit: Span(RefreshSettings::REJECTION_LIMIT),
             overlap: Span(RefreshSettings::OVERLAP),
+            adopt: Adopt::default(),
+            canary: 0.01,
+            adopt_after: Span(Duration::from_mins(10)),
         }
     }
 }

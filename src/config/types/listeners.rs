@@ -16,7 +16,7 @@ use crate::{
     domain::{
         Address, CredentialsName, ListenerName, Name, Origin, ProfileName, ProxyChoice, Span, Text,
     },
-    fleet::KeySource,
+    fleet::{BudgetSettings, KeySource},
     outbound::{ForwardProxySettings, RevocationPolicy, RevocationSettings},
     proxy::{client::HttpVersions, server::TlsFiles},
 };
@@ -213,6 +213,8 @@ pub struct Profile {
     pub max_members: Option<u64>,
     /// Of a template: how long it is remembered that its source does not have a name. Default: `30s`.
     pub negative_ttl: Option<Span>,
+    /// The calls of all gateways together.
+    pub budget: Option<BudgetSettings>,
 }
 
 /// The table that a profile is made of: its own, or that of the most specific template that matches its name.

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use callers::{CallerEntry, OperationEntry, PolicySettings, ProblemSettings};
-pub use credentials::{Credentials, SourceKind, Vault, VaultLogin, VaultMethod};
+pub use credentials::{Adopt, Credentials, SourceKind, Vault, VaultLogin, VaultMethod};
 pub use limits::{Limits, LogLevel, Runtime, Telemetry, Timeouts};
 pub use listeners::{Admin, Listener, Metrics, Profile, table_of};
 

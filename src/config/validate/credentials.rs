@@ -8,10 +8,11 @@ use crate::{
         key::KeyPath,
         problem::listed,
         read::PREFIX,
-        types::{Credentials, SourceKind},
+        types::{Adopt, Credentials, SourceKind},
     },
     credentials::{
-        Identifiers, Keep, RefreshSettings, Settings, SourceSettings, ValueName, VaultAuth,
+        Adoption, Identifiers, Keep, RefreshSettings, Settings, SourceSettings, ValueName,
+        VaultAuth,
     },
     domain::CredentialsName,
 };
@@ -61,6 +62,7 @@ impl Checker<'_> {
                 withdrawal_grace: *set.withdrawal_grace,
                 rejection_limit: *set.rejection_limit,
                 overlap: *set.overlap,
+                adoption: self.adoption(key, set),
                 ..RefreshSettings::default()
             },
         })
@@ -77,6 +79,21 @@ impl Checker<'_> {
             }
             Err(error) => self.problem(key, error.to_string(), "correct or unset the variable"),
         }
+    }
+
+    fn adoption(&mut self, key: &KeyPath, set: &Credentials) -> Adoption {
+        if set.adopt == Adopt::AtOnce {
+            return Adoption::AtOnce;
+        }
+        if self.config.fleet.is_none() {
+            self.problem(
+                &key.key("adopt"),
+                "is `proven`, and no other gateway can prove a version without a fleet",
+                "add [fleet], or write `adopt = \"at-once\"`",
+            );
+        }
+        self.above_zero(&key.key("adopt_after"), set.adopt_after);
+        Adoption::Proven { canary: set.canary, patience: *set.adopt_after }
     }
 
     /// Where the last set is kept, if the keys say so. What is wrong with them is reported.

@@ -1,7 +1,7 @@
 //! Checks `[profiles.…]`: the secret never travels in clear to another machine, each name leads to an entry, and
 //! no two members of a template share credentials.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::checker::Checker;
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     },
     credentials::Settings,
     domain::{CredentialsName, PROFILE_PLACE, ProfileName, ProfilePattern},
+    fleet::BudgetSettings,
 };
 
 impl Checker<'_> {
@@ -68,6 +69,9 @@ impl Checker<'_> {
             self.dangling(&key.key("credentials"), name, &known, "credential set", "credentials");
         }
         self.template_keys(key, name, profile);
+        if let Some(budget) = &profile.budget {
+            self.budget(&key.key("budget"), budget);
+        }
         self.local_address(key, profile);
         self.forward_proxy(key, &profile.forward_proxy(), Some(&profile.upstream));
         if profile.proxy.is_some() && profile.connect_to.is_some() {
@@ -104,6 +108,25 @@ impl Checker<'_> {
                 "leads to another machine over plain `http://`",
                 "use an `https://` upstream, or dial a loopback address",
             );
+        }
+    }
+
+    fn budget(&mut self, key: &KeyPath, budget: &BudgetSettings) {
+        let Some(rate) = budget.rate else {
+            let message = "is missing, so there is no budget";
+            self.warning(&key.key("rate"), message, "write the calls a second of all gateways");
+            return;
+        };
+        if budget.burst.is_some_and(|burst| burst < rate) {
+            self.problem(
+                &key.key("burst"),
+                "is less than `rate`, which could then not be used up",
+                "write twice the `rate`, or leave it out",
+            );
+        }
+        // A gateway asks each half second, and one answer may be late.
+        if *budget.lease < SHORTEST_LEASE {
+            self.problem(&key.key("lease"), "is shorter than a second", "write \"2s\"");
         }
     }
 
@@ -196,3 +219,6 @@ impl Checker<'_> {
         }
     }
 }
+
+/// Enough for two questions to the store.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);

@@ -39,6 +39,10 @@ pub enum ChangeCause {
     Restored,
     /// The time of the version before is over.
     Overlap,
+    /// Pigello accepted it from another gateway of the fleet.
+    Proven,
+    /// No gateway of the fleet has told how Pigello judges it, for as long as `adopt_after`.
+    Unheard,
 }
 
 impl ChangeCause {
@@ -53,6 +57,8 @@ impl ChangeCause {
             Self::Stale => "stale",
             Self::Restored => "restored",
             Self::Overlap => "overlap",
+            Self::Proven => "proven",
+            Self::Unheard => "adopt_after",
         }
     }
 }

@@ -54,6 +54,7 @@ impl ManagerShared {
                 };
                 let outcome = self.loaded(set, cause);
                 self.keep().await;
+                self.try_out().await;
                 Ok(outcome)
             }
             Err(error) => {
@@ -64,6 +65,7 @@ impl ManagerShared {
                 Err(self.failed(error))
             }
         };
+        self.note_read();
         last.result = Some((reason, result.clone()));
         result
     }
@@ -79,9 +81,13 @@ impl ManagerShared {
         let outcome = record.rotation.loaded(set, now.instant);
         if let RefreshOutcome::Replaced { to, .. } = &outcome {
             record.loaded_at = Some(now);
-            tracing::info!(credentials = %self.settings.name, version = %to, "credential set read");
+            let is_unproven = record.rotation.waits();
+            tracing::info!(credentials = %self.settings.name, version = %to, is_unproven, "credential set read");
         }
         self.publish(&mut record, Some(cause));
+        if let RefreshOutcome::Replaced { from: Some(_), .. } = &outcome {
+            self.found(&mut record);
+        }
         outcome
     }
 

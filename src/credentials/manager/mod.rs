@@ -8,8 +8,10 @@
 //! [`rotation`]: super::rotation
 
 mod change;
+mod heard;
 mod keep;
 mod load;
+mod peers;
 mod refresh;
 mod shared;
 mod status;
@@ -33,11 +35,14 @@ pub use self::{
     unavailable::Unavailable,
 };
 use super::{
-    rotation::{Lease, RefreshOutcome, Selection},
+    rotation::{Lease, RefreshOutcome, RotationState, Selection},
     settings::Settings,
     sources::{ChangeSignal, CredentialSource, FolderWatch, LoadError, RefreshReason, Sources},
 };
-use crate::outbound::{Backoff, Observed, spread};
+use crate::{
+    fleet::{Change, Member},
+    outbound::{Backoff, Observed, spread},
+};
 
 /// The longest first pause after a failed read.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -63,6 +68,16 @@ impl CredentialManager {
     /// ignored.
     pub fn set_observer(&self, observer: Arc<dyn Fn(VersionChange) + Send + Sync>) {
         let _already_set = self.shared.observer.set(observer);
+    }
+
+    /// Tells that fleet of versions from now on. There is one: later ones are ignored.
+    pub fn join(&self, fleet: Arc<Member>) {
+        self.shared.join(fleet);
+    }
+
+    /// Another gateway of the fleet tells of a version of a set with this name.
+    pub fn hear(&self, change: &Change) {
+        self.shared.hear(change);
     }
 
     /// Its settings.
@@ -94,7 +109,10 @@ impl CredentialManager {
     /// Reports how Pigello answered a set: once for every answer.
     pub fn report(&self, lease: &Lease, verdict: CredentialVerdict) {
         match verdict {
-            CredentialVerdict::Accepted => self.shared.accepted(lease),
+            CredentialVerdict::Forbidden if self.shared.is_unproven(lease) => {}
+            CredentialVerdict::Accepted | CredentialVerdict::Forbidden => {
+                self.shared.accepted(lease);
+            }
             CredentialVerdict::Refused => {
                 self.shared.refused(lease.generation());
             }
@@ -164,17 +182,23 @@ impl CredentialManager {
     async fn wait_until(&self, end: Instant, is_content: bool) {
         loop {
             let woken = self.shared.wake.notified();
-            let deadline = self.shared.record.lock().rotation.deadline();
-            let next = deadline.map_or(end, |deadline| deadline.min(end));
+            let (deadline, nudge) = {
+                let record = self.shared.record.lock();
+                (record.rotation.deadline(), record.heard.nudge.due().filter(|_| is_content))
+            };
+            let next = [deadline, nudge].into_iter().flatten().fold(end, Instant::min);
             tokio::select! {
                 () = time::sleep_until(next) => {}
                 () = woken => {}
             }
+            self.shared.change(Some(ChangeCause::Unheard), RotationState::adopt_unheard);
             let needs_new_version = self.shared.change(None, |rotation, now| {
                 rotation.tick(now);
                 rotation.needs_new_version()
             });
-            if Instant::now() >= end || (is_content && needs_new_version) {
+            let now = Instant::now();
+            let is_nudged = nudge.is_some_and(|due| due <= now);
+            if now >= end || is_nudged || (is_content && needs_new_version) {
                 return;
             }
         }
@@ -263,6 +287,7 @@ impl CredentialManager {
             .flatten()
             .find(|lease| used.as_ref().is_none_or(|used| !Arc::ptr_eq(used, lease)));
         let (rotations, rejections) = record.rotation.counts();
+        let waiting = record.rotation.waiting_version();
         let accepted_at = used.as_ref().and_then(|lease| lease.accepted_at());
         let seconds = |moment: Option<Timepoint>| moment.map(|m| m.instant.elapsed().as_secs());
         SetStatus {
@@ -275,6 +300,10 @@ impl CredentialManager {
                 .rotation
                 .refused_version()
                 .map(|(refused, _)| refused.to_string()),
+            waiting_version: waiting.map(|(version, _)| version.to_string()),
+            rejected_version: waiting
+                .filter(|(_, is_rejected)| *is_rejected)
+                .map(|(version, _)| version.to_string()),
             generation: used.as_ref().map(|lease| lease.generation()),
             loaded_at: record.loaded_at.map(|moment| moment.date),
             age_seconds: seconds(record.loaded_at),
@@ -331,8 +360,10 @@ pub enum NotRefreshed {
 /// How Pigello answered a credential set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialVerdict {
-    /// Neither with 401 nor with an error of its own (5xx).
+    /// Neither with 401 or 403 nor with an error of its own (5xx).
     Accepted,
+    /// With 403: the set is known. That proves no new version.
+    Forbidden,
     /// With 401.
     Refused,
 }

@@ -18,13 +18,17 @@ use tokio::{
 
 use super::{
     change::{ChangeCause, ChangeObserver, Told},
+    heard::Heard,
     unavailable::Unavailable,
     view::RequestView,
 };
-use crate::credentials::{
-    rotation::{AfterRefusal, Lease, RefreshOutcome, RotationState, UnavailableReason},
-    settings::Settings,
-    sources::{CredentialSource, KeptFile, LoadError, RefreshReason},
+use crate::{
+    credentials::{
+        rotation::{AfterRefusal, Lease, RefreshOutcome, RotationState, UnavailableReason},
+        settings::Settings,
+        sources::{CredentialSource, KeptFile, LoadError, RefreshReason},
+    },
+    fleet::Member,
 };
 
 pub(super) struct ManagerShared {
@@ -47,6 +51,8 @@ pub(super) struct ManagerShared {
     pub(super) last_read: tokio::sync::Mutex<LastRead>,
     /// Sees each change of the version in use.
     pub(super) observer: OnceLock<ChangeObserver>,
+    /// Is told of versions, if there is a fleet.
+    pub(super) fleet: OnceLock<Arc<Member>>,
     /// When the source was last read for an operator.
     pub(super) operator_read: Mutex<Option<Instant>>,
 }
@@ -56,6 +62,8 @@ pub(super) struct SetRecord {
     pub(super) rotation: RotationState,
     /// The version in use that the observer was told of.
     pub(super) told: Told,
+    /// What other gateways of the fleet have told of the set.
+    pub(super) heard: Heard,
     pub(super) loaded_at: Option<Timepoint>,
     pub(super) confirmed_at: Option<Timepoint>,
     pub(super) failures: u64,
@@ -124,6 +132,7 @@ impl ManagerShared {
         let record = SetRecord {
             rotation: RotationState::new(settings.refresh),
             told: Told::default(),
+            heard: Heard::default(),
             loaded_at: None,
             confirmed_at: None,
             failures: 0,
@@ -147,6 +156,7 @@ impl ManagerShared {
             next_read: AtomicU64::new(0),
             last_read: tokio::sync::Mutex::default(),
             observer: OnceLock::new(),
+            fleet: OnceLock::new(),
             operator_read: Mutex::default(),
             settings,
         }
@@ -165,8 +175,19 @@ impl ManagerShared {
         lease.note_accepted();
         if !self.view.load().is_settled(lease.generation()) {
             let accepted = Some(ChangeCause::Accepted);
-            self.change(accepted, |rotation, now| rotation.accepted(lease.generation(), now));
+            self.change(accepted, |rotation, now| {
+                if rotation.accepted(lease.generation(), now) {
+                    self.judged(rotation, true);
+                }
+            });
         }
+    }
+
+    /// Whether it is a version that nobody knows Pigello to accept.
+    pub(super) fn is_unproven(&self, lease: &Lease) -> bool {
+        let generation = lease.generation();
+        !self.view.load().is_settled(generation)
+            && self.record.lock().rotation.is_unproven(generation)
     }
 
     pub(super) fn refused(&self, generation: u64) -> AfterRefusal {
@@ -179,6 +200,7 @@ impl ManagerShared {
                     "Pigello refuses the new version of the credential set (401); the version before it \
                      stays in use"
                 );
+                self.judged(rotation, false);
             }
             next
         })

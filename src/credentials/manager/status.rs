@@ -33,10 +33,16 @@ pub struct SetStatus {
     pub state: SetState,
     /// The version in use.
     pub version: Option<String>,
-    /// The version that is kept beside it: the one before, or a newer one that Pigello still refuses.
+    /// The version that is kept beside it: the one before, or a newer one that Pigello still refuses or that waits.
     pub other_version: Option<String>,
     /// The new version that Pigello refuses, while the one before it stays in use.
     pub refused_version: Option<String>,
+    /// With `adopt = "proven"`: the new version that waits until Pigello has accepted it from a gateway of the fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_version: Option<String>,
+    /// That version, if Pigello has refused it at another gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_version: Option<String>,
     /// The generation in use.
     pub generation: Option<u64>,
     /// When the version in use was first read.

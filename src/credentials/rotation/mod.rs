@@ -10,6 +10,10 @@
 //! | rejected | Pigello refuses the set, and its source has no other | a newer version; an answer that accepts it |
 //! | expired | nothing may be used | a read; after a rejection, an accepted trial |
 //!
+//! With [`Adoption::Proven`] a newer version waits beside the one in use, until Pigello has accepted it: from
+//! another gateway of the fleet, or from this one if it is one of those that try it. When Pigello refuses the one
+//! in use, the wait is over.
+//!
 //! Time is an argument, and nothing here waits, locks or does I/O.
 
 mod lease;
@@ -27,7 +31,7 @@ pub(super) use self::{
 };
 use super::{
     set::{CredentialSet, SetVersion},
-    settings::RefreshSettings,
+    settings::{Adoption, RefreshSettings},
     sources::SourceFailure,
 };
 
@@ -50,8 +54,10 @@ pub(super) struct RotationState {
 struct HeldVersions {
     current: HeldVersion,
     previous: Option<HeldVersion>,
-    /// Whether requests use the previous version, because Pigello refused the current one.
+    /// Whether requests use the previous version, because Pigello refused the current one, or it waits.
     prefers_previous: bool,
+    /// Whether the current version waits for another gateway's word; none if it was accepted or refused.
+    unproven: Option<Unproven>,
     /// Whether Pigello accepted the previous version after it refused the current one.
     previous_took_over: bool,
     /// When the previous version is dropped; known once Pigello accepted the current one.
@@ -70,6 +76,18 @@ struct HeldVersion {
     proven: bool,
     /// Pigello refused it, and has not accepted it since.
     refused: bool,
+    /// Pigello accepted it from another gateway of the fleet.
+    vouched: bool,
+}
+
+/// A version of which nobody knows whether Pigello accepts it.
+#[derive(Clone, Copy, Debug)]
+struct Unproven {
+    since: Instant,
+    /// Whether this gateway tries it.
+    is_canary: bool,
+    /// Whether Pigello has refused it at another gateway.
+    is_rejected: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,10 +126,16 @@ impl RotationState {
         if let Some(held) = self.held.take() {
             let previous = match held.previous {
                 // Pigello never accepted the current version: keep one that it accepted.
-                Some(older) if !held.current.proven => older,
+                Some(older) if !held.current.proven && !held.current.vouched => older,
                 _ => held.current,
             };
-            self.held = Some(HeldVersions::new(HeldVersion::new(set), Some(previous), now));
+            let needs_proof = matches!(self.limits.adoption, Adoption::Proven { .. })
+                && held.rejection.is_none()
+                && !previous.refused
+                && !previous.lease.same_values(&set);
+            let held = HeldVersions::new(HeldVersion::new(set), Some(previous), now);
+            let unproven = needs_proof.then_some(Unproven::since(now));
+            self.held = Some(HeldVersions { prefers_previous: needs_proof, unproven, ..held });
         }
         RefreshOutcome::Replaced { from, to: version }
     }
@@ -136,10 +160,12 @@ impl RotationState {
         self.tick(now);
     }
 
-    /// Pigello accepted a version.
-    pub(super) fn accepted(&mut self, generation: u64, now: Instant) {
-        let Some(held) = &mut self.held else { return };
+    /// Pigello accepted a version. True if that proves a version that nobody has vouched for.
+    pub(super) fn accepted(&mut self, generation: u64, now: Instant) -> bool {
+        let Some(held) = &mut self.held else { return false };
         if held.current.lease.generation() == generation {
+            let is_news = !held.current.proven && !held.current.vouched && held.previous.is_some();
+            held.unproven = None;
             held.current.proven = true;
             held.current.refused = false;
             held.prefers_previous = false;
@@ -147,7 +173,9 @@ impl RotationState {
             if held.previous.is_some() && held.overlap_ends.is_none() {
                 held.overlap_ends = now.checked_add(self.limits.overlap);
             }
-        } else if let Some(previous) = &mut held.previous
+            return is_news;
+        }
+        if let Some(previous) = &mut held.previous
             && previous.lease.generation() == generation
         {
             previous.refused = false;
@@ -157,6 +185,72 @@ impl RotationState {
                 held.rejection = None;
             }
         }
+        false
+    }
+
+    /// Whether a newer version waits for proof.
+    pub(super) fn waits(&self) -> bool {
+        self.unproven().is_some()
+    }
+
+    /// Whether that is a version that nobody knows Pigello to accept.
+    pub(super) fn is_unproven(&self, generation: u64) -> bool {
+        self.held.as_ref().is_some_and(|held| {
+            held.unproven.is_some() && held.current.lease.generation() == generation
+        })
+    }
+
+    /// The version that waits for proof, and whether Pigello has refused it at another gateway.
+    pub(super) fn waiting_version(&self) -> Option<(&SetVersion, bool)> {
+        let unproven = self.unproven()?;
+        Some((self.versions().0?.version(), unproven.is_rejected))
+    }
+
+    fn unproven(&self) -> Option<Unproven> {
+        self.held.as_ref().filter(|held| held.prefers_previous)?.unproven
+    }
+
+    fn waiting(&mut self) -> Option<&mut HeldVersions> {
+        let held = self.held.as_mut()?;
+        (held.prefers_previous && held.unproven.is_some()).then_some(held)
+    }
+
+    /// This gateway is one of those that try a version that waits.
+    pub(super) fn try_out(&mut self) {
+        if let Some(unproven) = self.waiting().and_then(|held| held.unproven.as_mut()) {
+            unproven.is_canary = true;
+        }
+    }
+
+    /// Pigello has accepted the version that waits, from another gateway.
+    pub(super) fn vouched(&mut self) {
+        if let Some(held) = self.waiting() {
+            held.current.vouched = true;
+            held.adopt();
+        }
+    }
+
+    /// Pigello has refused the version that waits, at another gateway.
+    pub(super) fn rejected_elsewhere(&mut self) -> bool {
+        let unproven = self.waiting().and_then(|held| held.unproven.as_mut());
+        unproven.is_some_and(|unproven| !std::mem::replace(&mut unproven.is_rejected, true))
+    }
+
+    /// Uses a version that has waited for too long, and of which nothing was heard.
+    pub(super) fn adopt_unheard(&mut self, now: Instant) {
+        if self.patience_ends().is_some_and(|end| end <= now)
+            && let Some(held) = self.waiting()
+        {
+            held.adopt();
+        }
+    }
+
+    fn patience_ends(&self) -> Option<Instant> {
+        let unproven = self.unproven().filter(|unproven| !unproven.is_rejected)?;
+        match self.limits.adoption {
+            Adoption::AtOnce => None,
+            Adoption::Proven { patience, .. } => unproven.since.checked_add(patience),
+        }
     }
 
     /// Pigello answered a version with 401.
@@ -165,6 +259,8 @@ impl RotationState {
         let previous = held.previous.as_mut();
         if held.current.lease.generation() == generation {
             held.current.refused = true;
+            // The one before it has worked.
+            held.prefers_previous |= held.unproven.take().is_some();
             // A version that never worked may be too new, so the previous one is tried. One that worked
             // was revoked, and the previous one before it, so the source is read for a newer one.
             if let Some(previous) = previous.filter(|p| !p.refused)
@@ -255,7 +351,10 @@ impl RotationState {
             .rejection
             .filter(|rejection| !rejection.closed)
             .map(|rejection| rejection.since + self.limits.rejection_limit);
-        [held.overlap_ends, held.expires(&self.limits), closes].into_iter().flatten().min()
+        [held.overlap_ends, held.expires(&self.limits), closes, self.patience_ends()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The version for a request.
@@ -273,8 +372,10 @@ impl RotationState {
         match held.previous.as_ref().filter(|_| held.prefers_previous) {
             Some(previous) => Selection::Use {
                 lease: Arc::clone(&previous.lease),
-                trial: Some(current),
-                settled: held.previous_took_over && !previous.refused && held.rejection.is_none(),
+                trial: held.unproven.is_none_or(|unproven| unproven.is_canary).then_some(current),
+                settled: (held.unproven.is_some() || held.previous_took_over)
+                    && !previous.refused
+                    && held.rejection.is_none(),
             },
             None => Selection::Use {
                 lease: current,
@@ -308,7 +409,8 @@ impl RotationState {
 
     /// The new version that Pigello refuses, and the one before it, which is used meanwhile.
     pub(super) fn refused_version(&self) -> Option<(&SetVersion, &SetVersion)> {
-        let held = self.held.as_ref().filter(|held| held.prefers_previous)?;
+        let held = self.held.as_ref();
+        let held = held.filter(|held| held.prefers_previous && held.unproven.is_none())?;
         Some((held.current.lease.version(), held.previous.as_ref()?.lease.version()))
     }
 
@@ -331,6 +433,7 @@ impl HeldVersions {
             current,
             previous,
             prefers_previous: false,
+            unproven: None,
             previous_took_over: false,
             overlap_ends: None,
             confirmed: now,
@@ -338,6 +441,12 @@ impl HeldVersions {
             rejection: None,
             refreshed: None,
         }
+    }
+
+    /// Uses the current version.
+    fn adopt(&mut self) {
+        self.unproven = None;
+        self.prefers_previous = false;
     }
 
     fn preferred(&self) -> &HeldVersion {
@@ -359,7 +468,13 @@ impl HeldVersions {
 
 impl HeldVersion {
     fn new(set: CredentialSet) -> Self {
-        Self { lease: Arc::new(Lease::new(set)), proven: false, refused: false }
+        Self { lease: Arc::new(Lease::new(set)), proven: false, refused: false, vouched: false }
+    }
+}
+
+impl Unproven {
+    fn since(now: Instant) -> Self {
+        Self { since: now, is_canary: false, is_rejected: false }
     }
 }
 

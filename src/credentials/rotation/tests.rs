@@ -50,7 +50,20 @@ impl Story {
         let mut said = match word {
             "wait" => {
                 self.now += rest.parse::<u32>().unwrap() * SECOND;
+                self.rotation.adopt_unheard(self.now);
                 self.rotation.tick(self.now);
+                String::new()
+            }
+            "canary" => {
+                self.rotation.try_out();
+                String::new()
+            }
+            "vouched" => {
+                self.rotation.vouched();
+                String::new()
+            }
+            "rejected" => {
+                self.rotation.rejected_elsewhere();
                 String::new()
             }
             "load" => {
@@ -68,8 +81,12 @@ impl Story {
                 String::new()
             }
             "accept" => {
-                self.rotation.accepted(self.generation(rest), self.now);
-                String::new()
+                let is_news = self.rotation.accepted(self.generation(rest), self.now);
+                if is_news && self.rotation.limits.adoption != Adoption::AtOnce {
+                    "tell; ".to_owned()
+                } else {
+                    String::new()
+                }
             }
             "vain" => {
                 self.rotation.refresh_found_nothing(self.now);
@@ -106,7 +123,19 @@ impl Story {
 
 #[track_caller]
 fn story(lines: &[(&str, &str)]) {
-    let mut story = Story::new(limits());
+    story_with(limits(), lines);
+}
+
+/// A story of a gateway that waits ten minutes for proof.
+#[track_caller]
+fn proven_story(lines: &[(&str, &str)]) {
+    let adoption = Adoption::Proven { canary: 0.01, patience: 600 * SECOND };
+    story_with(RefreshSettings { adoption, ..limits() }, lines);
+}
+
+#[track_caller]
+fn story_with(limits: RefreshSettings, lines: &[(&str, &str)]) {
+    let mut story = Story::new(limits);
     for (number, (event, expected)) in lines.iter().enumerate() {
         assert_eq!(&story.tell(event), expected, "line {number}: {event}");
     }
@@ -273,12 +302,100 @@ fn of_two_versions_that_nobody_used_the_one_that_worked_is_kept() {
     ]);
 }
 
+#[test]
+fn a_new_version_waits_until_another_gateway_vouches_for_it() {
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 1"),
+        ("wait 599", "probation, uses 1"),
+        ("accept 1", "probation, uses 1"),
+        ("vouched", "probation, uses 2"),
+        // It is no news any more.
+        ("accept 2", "probation, uses 2"),
+        ("load 3", "probation, uses 2"),
+        ("vouched", "probation, uses 3"),
+        // No call has tried it here. The next one waits beside it all the same.
+        ("load 4", "probation, uses 3"),
+    ]);
+}
+
+#[test]
+fn a_canary_tries_it_and_goes_back_if_pigello_refuses_it() {
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 1"),
+        ("canary", "probation, uses 1, tries 2"),
+        ("refuse 2", "try 1; probation, uses 1, tries 2"),
+        // What it has seen itself counts more.
+        ("vouched", "probation, uses 1, tries 2"),
+        ("wait 600", "probation, uses 1, tries 2"),
+        ("load 3", "probation, uses 1"),
+        ("canary", "probation, uses 1, tries 3"),
+        ("accept 3", "tell; probation, uses 3"),
+        ("accept 3", "probation, uses 3"),
+    ]);
+}
+
+#[test]
+fn nobody_waits_for_longer_than_its_patience_unless_it_was_refused() {
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 1"),
+        ("wait 600", "probation, uses 2"),
+        ("load 3", "probation, uses 1"),
+        ("rejected", "probation, uses 1"),
+        ("wait 3600", "probation, uses 1"),
+        ("vouched", "probation, uses 3"),
+        // It takes away nothing that is in use.
+        ("rejected", "probation, uses 3"),
+    ]);
+}
+
+#[test]
+fn the_wait_is_over_when_pigello_refuses_the_version_in_use() {
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 1"),
+        ("rejected", "probation, uses 1"),
+        ("refuse 1", "try 2; probation, uses 2"),
+        ("accept 2", "tell; probation, uses 2"),
+    ]);
+    // Of two that are refused it uses the one that has worked.
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("accept 1", "fresh, uses 1"),
+        ("load 2", "probation, uses 1"),
+        ("refuse 1", "try 2; probation, uses 2"),
+        ("refuse 2", "refresh; probation, uses 1, tries 2"),
+        ("accept 1", "probation, uses 1, tries 2"),
+    ]);
+}
+
+#[test]
+fn without_a_version_that_works_nothing_waits() {
+    proven_story(&[
+        ("load 1", "fresh, uses 1"),
+        ("refuse 1", "refresh; fresh, uses 1"),
+        ("load 2", "probation, uses 2"),
+        ("accept 2", "tell; probation, uses 2"),
+        ("refuse 2", "refresh; probation, uses 2"),
+        ("vain", "give up; rejected, uses 2"),
+        ("load 3", "probation, uses 3"),
+    ]);
+}
+
 proptest! {
     /// Whatever happens: while something is held something whole is picked, a deadline that has
     /// passed leaves no deadline in the past, and the newest version is never lost.
     #[test]
-    fn no_order_of_events_breaks_it(events in prop::collection::vec((0_u8..8, 0_usize..4), 0..60)) {
-        let mut story = Story::new(limits());
+    fn no_order_of_events_breaks_it(events in prop::collection::vec((0_u8..11, 0_usize..4), 0..60), waits: bool) {
+        let patience = 200 * SECOND;
+        let adoption =
+            if waits { Adoption::Proven { canary: 0.5, patience } } else { Adoption::AtOnce };
+        let mut story = Story::new(RefreshSettings { adoption, ..limits() });
         let mut loads = 0;
         for (event, which) in events {
             let versions: Vec<_> = story.leases.iter().map(|(v, _)| v.clone()).collect();
@@ -291,6 +408,9 @@ proptest! {
                 (4, Some(version)) => { story.tell(&format!("accept {version}")); }
                 (5 | 6, Some(version)) => { story.tell(&format!("refuse {version}")); }
                 (7, _) => { story.tell("vain"); }
+                (8, _) => { story.tell("canary"); }
+                (9, _) => { story.tell("vouched"); }
+                (10, _) => { story.tell("rejected"); }
                 _ => {}
             }
             let state = story.rotation.state();

@@ -191,6 +191,16 @@ impl CredentialSet {
         }
     }
 
+    /// A digest of all seven, by which those who had `before` can tell whether they now have the same. Its key is
+    /// the secret of `before`: nobody else can try guesses.
+    pub fn fingerprint_after(&self, before: &Self) -> String {
+        let mut key = before.value(ValueName::ClientSecret).fingerprint(AFTER).to_string();
+        for name in ValueName::ALL {
+            key = self.value(name).fingerprint(key.as_bytes()).to_string();
+        }
+        key
+    }
+
     /// Whether both sets hold the same seven values.
     pub fn same_values(&self, other: &Self) -> bool {
         self.values.iter().zip(&other.values).all(|(mine, theirs)| mine.same_as(theirs))
@@ -202,6 +212,9 @@ impl fmt::Debug for CredentialSet {
         write!(f, "CredentialSet(version {})", self.version)
     }
 }
+
+/// What the digest of the secret before is for.
+const AFTER: &[u8] = b"pigello-gateway rotation 1";
 
 /// Some of the seven values.
 #[derive(Debug, Default)]
@@ -279,6 +292,21 @@ mod tests {
             assert_eq!(ValueName::from_key(name.key()), Some(name));
         }
         assert!(!format!("{set:?}").contains("made-up"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_the_values_and_of_the_secret_before() {
+        let set = |secret: &str| {
+            let mut values = partial();
+            values.insert(ValueName::ClientSecret, SecretText::parse(secret.as_bytes()).unwrap());
+            CredentialSet::new(SetVersion::new(secret), values).unwrap()
+        };
+        let (old, new, other) = (set("made-up-1"), set("made-up-2"), set("made-up-3"));
+        let fingerprint = new.fingerprint_after(&old);
+        assert_eq!(set("made-up-2").fingerprint_after(&set("made-up-1")), fingerprint);
+        assert_ne!(other.fingerprint_after(&old), fingerprint);
+        assert_ne!(new.fingerprint_after(&other), fingerprint);
+        assert_eq!(fingerprint.len(), 12);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::set::Identifiers;
 use crate::domain::CredentialsName;
 
 /// One `[credentials.…]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The table's name, which is also the set's name in a sealed store.
     pub name: CredentialsName,
@@ -95,7 +95,7 @@ impl SourceSettings {
 }
 
 /// When a source is read, and how long a set stays in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RefreshSettings {
     /// The time between two reads, up to ten per cent longer or shorter, so that replicas do not read
     /// at the same time. Only a read shows a change in a vault; files are watched as well.
@@ -119,6 +119,22 @@ pub struct RefreshSettings {
     pub hold: Duration,
     /// How many calls may wait like that at once.
     pub holders: usize,
+    /// When a new version is used.
+    pub adoption: Adoption,
+}
+
+/// When a new version is used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Adoption {
+    /// As soon as it is read.
+    AtOnce,
+    /// As soon as Pigello has accepted it from another gateway of the fleet.
+    Proven {
+        /// The part of the members that try it, 0 to 1; at least one does.
+        canary: f64,
+        /// How long this gateway waits for another one's word.
+        patience: Duration,
+    },
 }
 
 impl Default for RefreshSettings {
@@ -134,6 +150,7 @@ impl Default for RefreshSettings {
             overlap: Self::OVERLAP,
             hold: Self::HOLD,
             holders: Self::HOLDERS,
+            adoption: Adoption::AtOnce,
         }
     }
 }

@@ -168,7 +168,12 @@ impl FetchJob {
                 let detail = "the upstream answered with an error";
                 Some(SharedError::from(&Error::new(Kind::UpstreamIncomplete, detail)))
             }
-            Err(error) if error.kind().fault() == Fault::Upstream => Some(error.into()),
+            // The only rate that is left to be used up here is that of the upstream.
+            Err(error)
+                if error.kind().fault() == Fault::Upstream || error.kind() == Kind::RateLimited =>
+            {
+                Some(error.into())
+            }
             _ => None,
         };
         if let (Some(failure), Some(previous)) = (failure, self.previous.clone())

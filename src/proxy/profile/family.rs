@@ -249,6 +249,7 @@ impl Family {
                 breaker: CircuitBreakerSettings::default(),
                 quota: QuotaSettings::default(),
                 retry_share: 0.2,
+                budget: fleet::BudgetSettings::default(),
             },
             unload_after: Duration::from_mins(1),
             max_members: 8,

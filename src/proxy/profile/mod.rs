@@ -63,6 +63,7 @@ impl Profile {
         use crate::{
             credentials::{Identifiers, RefreshSettings, Settings, SourceSettings, Sources},
             domain::CredentialsName,
+            fleet::BudgetSettings,
             telemetry::Metrics,
         };
 
@@ -79,6 +80,7 @@ impl Profile {
             breaker: CircuitBreakerSettings::default(),
             quota: QuotaSettings::default(),
             retry_share: 0.2,
+            budget: BudgetSettings::default(),
         };
         let health = UpstreamHealth::new(&name, settings, None);
         Self { table: name.clone(), name, partition, manager, health, shared_keys: None, calls }

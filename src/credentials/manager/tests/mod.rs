@@ -1,6 +1,7 @@
 //! A manager with real folders: what it holds, when it reads, and what callers are told when it cannot.
 
 mod keep;
+mod peers;
 mod refusals;
 
 use std::{fs, io::Write as _, os::unix::fs::symlink, path::Path, sync::atomic::Ordering};

@@ -4,7 +4,8 @@
 //! A response is judged by its operation first: one that fails, or that asks for a pause, says nothing of
 //! the others. When several say the same, and when connections fail, it is the upstream.
 //!
-//! A pause that Pigello asks one member of a fleet for is a pause of all: they share the limit.
+//! A pause that Pigello asks one member of a fleet for is a pause of all: they share the limit, and the budget that is
+//! configured for it.
 
 mod circuit_breaker;
 mod operations;
@@ -31,7 +32,7 @@ use crate::{
     body::Body,
     domain::{LabelValue, Operation, ProfileName},
     error::{Error, Fault, Kind},
-    fleet::{self, Change},
+    fleet::{self, BudgetSettings, Change, Purse},
 };
 
 /// How the health of an upstream is judged.
@@ -43,6 +44,8 @@ pub struct HealthSettings {
     pub quota: QuotaSettings,
     /// What retries may add to the load, 0 to 1.
     pub retry_share: f64,
+    /// The calls of all gateways together.
+    pub budget: BudgetSettings,
 }
 
 /// The state of one profile's upstream. All workers share it, and it survives a reload.
@@ -68,10 +71,14 @@ impl UpstreamHealth {
         settings: HealthSettings,
         fleet: Option<Arc<fleet::Member>>,
     ) -> Arc<Self> {
-        let HealthSettings { breaker, quota, retry_share } = settings;
+        let HealthSettings { breaker, quota, retry_share, budget } = settings;
+        let purse = match &fleet {
+            Some(fleet) => fleet.purse(profile, budget),
+            None => Purse::alone(profile, budget),
+        };
         Arc::new(Self {
             breaker: Arc::new(CircuitBreaker::new(breaker, profile)),
-            rate_limit: UpstreamRateLimit::new(quota, profile),
+            rate_limit: UpstreamRateLimit::new(quota, profile, purse),
             retry_budget: RetryBudget::new(retry_share),
             operations: TroubledOperations::new(breaker, profile),
             profile: profile.clone(),

@@ -1,13 +1,18 @@
-//! The upstream's rate limit, learnt from its responses.
+//! The upstream's rate limit: learnt from its responses, and the budget that is configured for it.
 //!
 //! When several operations ask for a pause, it is the whole profile's, because an earlier call would only
 //! cost Pigello work. After a 429 under load, calls continue at a little under the rate that was too high,
 //! and the rate rises while no further 429 comes. Callers share that rate fairly: one that needs little
 //! gets it, whatever the others need. A 429 in a quiet moment is about that call, and teaches no rate.
+//!
+//! A budget limits the calls in the same way, to what is in the [`Purse`].
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -21,6 +26,7 @@ use super::pause::{LONGEST_PAUSE, Pause};
 use crate::{
     domain::{LabelValue, ProfileName},
     error::{Error, Kind},
+    fleet::{BudgetStatus, Purse},
     outbound::retry_after,
 };
 
@@ -46,7 +52,9 @@ impl Default for QuotaSettings {
 #[derive(Debug)]
 pub struct UpstreamRateLimit {
     settings: QuotaSettings,
-    /// Whether there is a pause or a rate. False until a 429 or 503.
+    /// The budget, if there is one.
+    purse: Option<Arc<Purse>>,
+    /// Whether there is a pause, a rate or a budget. Without a budget, false until a 429 or 503.
     limited: AtomicBool,
     state: Mutex<RateState>,
 }
@@ -66,6 +74,14 @@ struct RateState {
     before: u32,
 }
 
+/// The calls that a window has room for.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    calls: u32,
+    /// Whether the budget says so; otherwise it was learnt.
+    is_budget: bool,
+}
+
 #[derive(Debug)]
 struct RateWindow {
     began: Instant,
@@ -80,8 +96,8 @@ impl RateWindow {
 }
 
 impl UpstreamRateLimit {
-    /// No limit is known.
-    pub fn new(settings: QuotaSettings, profile: &ProfileName) -> Self {
+    /// No limit is known but the budget, if there is one.
+    pub fn new(settings: QuotaSettings, profile: &ProfileName, purse: Option<Arc<Purse>>) -> Self {
         let now = Instant::now();
         let state = RateState {
             profile: profile.clone(),
@@ -92,7 +108,8 @@ impl UpstreamRateLimit {
             window: RateWindow::begin(now),
             before: 0,
         };
-        Self { settings, limited: AtomicBool::new(false), state: Mutex::new(state) }
+        let limited = AtomicBool::new(purse.is_some());
+        Self { settings, purse, limited, state: Mutex::new(state) }
     }
 
     /// Lets a call pass, or says when to retry.
@@ -105,8 +122,8 @@ impl UpstreamRateLimit {
             state.window.used = state.window.used.saturating_add(1);
             return Ok(());
         }
-        let admitted = state.admit(now, caller.cloned());
-        if state.pause.is_none() && state.rate.is_none() {
+        let admitted = state.admit(now, caller.cloned(), self.purse.as_ref());
+        if state.pause.is_none() && state.rate.is_none() && self.purse.is_none() {
             self.limited.store(false, Ordering::Relaxed);
         }
         admitted
@@ -118,12 +135,13 @@ impl UpstreamRateLimit {
         let now = Instant::now();
         state.refuse_in_pause(now)?;
         state.roll(now);
-        if let Some(rate) = state.rate
-            && state.spare(rate) == 0
+        let purse = self.purse.as_ref();
+        if let Some(limit) = state.limit(purse)
+            && state.spare(limit.calls) == 0
         {
-            return Err(state.used_up(now, "callers need all of the rate that was learnt"));
+            return Err(state.used_up(now, "callers need all of the rate that there is"));
         }
-        state.window.used = state.window.used.saturating_add(1);
+        state.pass(purse);
         Ok(())
     }
 
@@ -153,6 +171,11 @@ impl UpstreamRateLimit {
     /// The learnt rate, in calls a second; `None` if there is none.
     pub fn rate(&self) -> Option<u32> {
         self.state.lock().rate
+    }
+
+    /// The budget, if there is one.
+    pub fn budget(&self) -> Option<BudgetStatus> {
+        self.purse.as_ref().map(|purse| purse.status())
     }
 
     /// The rest of the pause.
@@ -211,26 +234,73 @@ impl RateState {
     }
 
     fn used_up(&self, now: Instant, detail: &'static str) -> Error {
-        let wait = WINDOW.saturating_sub(now.saturating_duration_since(self.window.began));
-        Error::new(Kind::UpstreamQuota, detail).retry_after(wait)
+        Error::new(Kind::UpstreamQuota, detail).retry_after(self.rest(now))
     }
 
-    fn admit(&mut self, now: Instant, caller: Option<LabelValue>) -> Result<(), Error> {
+    /// The rest of the window.
+    fn rest(&self, now: Instant) -> Duration {
+        WINDOW.saturating_sub(now.saturating_duration_since(self.window.began))
+    }
+
+    /// The calls that this window has room for.
+    fn limit(&self, purse: Option<&Arc<Purse>>) -> Option<Limit> {
+        let learnt = self.rate.map(|calls| Limit { calls, is_budget: false });
+        let budget = purse.map(|purse| Limit {
+            calls: self.window.used.saturating_add(purse.look()),
+            is_budget: true,
+        });
+        [learnt, budget].into_iter().flatten().min_by_key(|limit| limit.calls)
+    }
+
+    /// A call passes.
+    fn pass(&mut self, purse: Option<&Arc<Purse>>) {
+        self.window.used = self.window.used.saturating_add(1);
+        if let Some(purse) = purse {
+            purse.take();
+        }
+    }
+
+    fn admit(
+        &mut self,
+        now: Instant,
+        caller: Option<LabelValue>,
+        purse: Option<&Arc<Purse>>,
+    ) -> Result<(), Error> {
         self.refuse_in_pause(now)?;
         self.roll(now);
         self.raise(now);
-        let Some(rate) = self.rate else {
-            self.window.used = self.window.used.saturating_add(1);
+        let Some(limit) = self.limit(purse) else {
+            self.pass(purse);
             return Ok(());
         };
         let mine = *self.window.by_caller.entry(caller.clone()).or_insert(0);
-        if self.window.used >= rate || (mine >= self.share(rate) && self.spare(rate) == 0) {
-            let detail = "Pigello has answered 429 under load, and this caller's share of the rate that was learnt is used up";
-            return Err(self.used_up(now, detail));
+        let is_used_up = self.window.used >= limit.calls;
+        if is_used_up || (mine >= self.share(limit.calls) && self.spare(limit.calls) == 0) {
+            return Err(self.refusal(now, limit, is_used_up, purse));
         }
-        self.window.used = self.window.used.saturating_add(1);
+        self.pass(purse);
         self.window.by_caller.insert(caller, mine.saturating_add(1));
         Ok(())
+    }
+
+    fn refusal(
+        &self,
+        now: Instant,
+        limit: Limit,
+        is_used_up: bool,
+        purse: Option<&Arc<Purse>>,
+    ) -> Error {
+        let Some(purse) = purse.filter(|_| limit.is_budget) else {
+            let detail = "Pigello has answered 429 under load, and this caller's share of the rate that was learnt is used up";
+            return self.used_up(now, detail);
+        };
+        let wait = purse.refuse();
+        let (wait, detail) = if is_used_up {
+            (wait, "the calls of the budget that this gateway has are used up")
+        } else {
+            (wait.max(self.rest(now)), "this caller's share of the budget is used up")
+        };
+        Error::new(Kind::RateLimited, detail).retry_after(wait)
     }
 
     /// Raises the rate by a tenth after each quiet time, and removes it when it is twice the demand.
@@ -272,6 +342,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::fleet::BudgetSettings;
 
     fn headers(retry_after: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::try_from(retry_after).unwrap())])
@@ -282,7 +353,7 @@ mod tests {
     }
 
     fn limit(settings: QuotaSettings) -> UpstreamRateLimit {
-        UpstreamRateLimit::new(settings, &ProfileName::new("test"))
+        UpstreamRateLimit::new(settings, &ProfileName::new("test"), None)
     }
 
     fn learn(quota: &UpstreamRateLimit, status: StatusCode, headers: &HeaderMap, is_for_all: bool) {
@@ -382,6 +453,37 @@ mod tests {
         assert_eq!(hot(200), 40);
         advance(WINDOW).await;
         assert_eq!(hot(200), 80, "the quiet one has not called for a window");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_share_a_budget_as_they_share_a_learnt_rate() {
+        let profile = ProfileName::new("test");
+        let settings =
+            BudgetSettings { rate: Some(80), burst: Some(80), ..BudgetSettings::default() };
+        let purse = Purse::alone(&profile, settings);
+        let quota = UpstreamRateLimit::new(QuotaSettings::default(), &profile, purse);
+        admit(&quota, "quiet").unwrap();
+        let hot = |calls: u32| (0..calls).filter(|_| admit(&quota, "hot").is_ok()).count();
+        assert_eq!(hot(200), 40, "the other half is reserved for the quiet one");
+        let error = admit(&quota, "hot").unwrap_err();
+        assert_eq!(error.kind(), Kind::RateLimited);
+        assert_eq!(error.retry_after_hint(), Some(WINDOW));
+        assert!(quota.admit_spare().is_err(), "callers need the rest");
+        for _ in 0..39 {
+            admit(&quota, "quiet").unwrap();
+        }
+        let error = admit(&quota, "quiet").unwrap_err();
+        assert!(error.to_string().contains("used up"), "{error}");
+        advance(WINDOW).await;
+        assert_eq!(hot(200), 40);
+        assert_eq!(quota.budget().unwrap().refused, 322);
+        // What Pigello says counts as well.
+        advance(TWO_WINDOWS).await;
+        assert_eq!(hot(200), 80);
+        learn(&quota, StatusCode::TOO_MANY_REQUESTS, &headers("1"), false);
+        advance(WINDOW).await;
+        assert_eq!(hot(200), 64);
+        assert_eq!(admit(&quota, "hot").unwrap_err().kind(), Kind::UpstreamQuota);
     }
 
     #[tokio::test(start_paused = true)]

@@ -138,6 +138,7 @@ impl<S: Service<Resolved>> fmt::Debug for RotateFuture<S> {
 fn verdict(status: StatusCode) -> Option<CredentialVerdict> {
     match status {
         StatusCode::UNAUTHORIZED => Some(CredentialVerdict::Refused),
+        StatusCode::FORBIDDEN => Some(CredentialVerdict::Forbidden),
         status if status.is_server_error() => None,
         _ => Some(CredentialVerdict::Accepted),
     }

@@ -23,6 +23,7 @@ use crate::{
     },
     domain::CredentialsName,
     error::Chain,
+    fleet::{Change, VersionOfSet},
 };
 
 #[tokio::test]
@@ -214,6 +215,39 @@ async fn what_an_agent_renders_is_read_and_followed() {
     until("one").await;
     server.write("two").await;
     until("two").await;
+    stop.cancel();
+    run.await.unwrap();
+}
+
+/// A vault tells nobody of a new version. Another gateway does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_another_gateway_tells_of_is_read_long_before_the_interval() {
+    let Some(server) = Server::start().await else { return };
+    server.write("one").await;
+    let settings = Settings {
+        name: CredentialsName::new("production"),
+        source: SourceSettings::Vault(Box::new(server.settings(token(&server)))),
+        fixed: Identifiers::new(),
+        keep: None,
+        refresh: RefreshSettings {
+            interval: Duration::from_hours(1),
+            ..RefreshSettings::default()
+        },
+    };
+    let manager = CredentialManager::new(settings, &Sources::default());
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(manager.clone().run(stop.clone()));
+    let mut generations = manager.subscribe();
+    let limit = Duration::from_mins(1);
+    time::timeout(limit, generations.changed()).await.unwrap().unwrap();
+    server.write("two").await;
+    manager.hear(&Change::Credentials(VersionOfSet {
+        set: CredentialsName::new("production"),
+        version: "2".into(),
+        fingerprint: "0123456789ab".into(),
+    }));
+    time::timeout(limit, generations.changed()).await.unwrap().unwrap();
+    assert_eq!(manager.status().version.as_deref(), Some("2"));
     stop.cancel();
     run.await.unwrap();
 }
