@@ -145,10 +145,6 @@ impl Shared {
         if let Some((_, kept)) = kept {
             policy.limits = kept.policy.limits.renew(&settings.callers);
         }
-        let places = kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
-            || ConcurrencyLimits::new(settings.limits.in_flight),
-            |(_, kept)| kept.places.clone(),
-        );
         if let Some(CollectorSettings { endpoint, proxy, .. }) = settings.telemetry.collector() {
             ForwardProxy::open(&proxy, &endpoint).map_err(StartError::Proxy)?;
         }
@@ -180,18 +176,12 @@ impl Shared {
             kept: kept.map(|(before, kept)| (before, &*kept.profiles)),
         };
         let profiles = Arc::new(profiles.assemble());
-        let connections = settings.listeners.iter().map(|listener| {
-            let name = listener.name.clone();
-            let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
-            let new = || ConnectionLimiter::new(name.clone(), metrics.connections());
-            (name.clone(), known.unwrap_or_else(new))
-        });
         Ok(Self {
             notices: notices(settings, &cache, &trail, kept),
             fleet,
             fleet_key,
             fleet_log,
-            connections: connections.collect(),
+            connections: connections(settings, &metrics, kept),
             trail,
             activity,
             metrics,
@@ -202,7 +192,7 @@ impl Shared {
             managers,
             sources,
             upstreams,
-            places,
+            places: places(settings, kept),
             listener: listener_settings(settings),
             certificates,
             policy: Arc::new(policy),
@@ -444,6 +434,29 @@ fn cache(
         || Cache::of_member(wanted, fleet.cloned(), chain()),
         |(_, kept)| kept.cache.clone(),
     )
+}
+
+/// The places of calls that are under way.
+fn places(settings: &Settings, kept: Option<(&Settings, &Shared)>) -> ConcurrencyLimits {
+    kept.filter(|(before, _)| before.limits == settings.limits).map_or_else(
+        || ConcurrencyLimits::new(settings.limits.in_flight),
+        |(_, kept)| kept.places.clone(),
+    )
+}
+
+/// What counts the connections of each listener.
+fn connections(
+    settings: &Settings,
+    metrics: &Metrics,
+    kept: Option<(&Settings, &Shared)>,
+) -> HashMap<ListenerName, Arc<ConnectionLimiter>> {
+    let listeners = settings.listeners.iter().map(|listener| {
+        let name = listener.name.clone();
+        let known = kept.and_then(|(_, kept)| kept.connections.get(&name).cloned());
+        let new = || ConnectionLimiter::new(name.clone(), metrics.connections());
+        (name.clone(), known.unwrap_or_else(new))
+    });
+    listeners.collect()
 }
 
 /// This gateway as a member of the fleet, from its start to its end.

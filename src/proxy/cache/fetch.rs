@@ -13,6 +13,7 @@ use tower::Service;
 use super::{
     coalesce::FlightLeader,
     handle::{Cache, FlightKey},
+    invalidate,
     outcome::{Answer, CallResult, FetchOutcome, Reply, SharedError},
     policy::{
         directives::RequestDirectives,
@@ -25,7 +26,7 @@ use super::{
     },
     record,
     settings::Rule,
-    shared::{Fill, Look, is_first_hand},
+    shared::{Fill, Look, Wanted, is_first_hand},
     status::{CACHE_STATUS, ForwardReason, ForwardedStatus, shared_hit, stale_hit},
     storage::{
         key::CacheKey,
@@ -194,8 +195,9 @@ impl FetchJob {
         }
         let cache = self.cache.clone();
         let shared = cache.shared()?;
-        let part = shared.part(self)?;
-        let stored = match shared.look(part, self).await {
+        let wanted = self.wanted();
+        let part = shared.part(&wanted)?;
+        let stored = match shared.look(part, &wanted).await {
             Look::Found(stored) => Arc::new(*stored),
             Look::Fetch(fill) => {
                 self.fill = fill;
@@ -206,6 +208,15 @@ impl FetchJob {
         let validity = stored.provenance.mark.validity(now);
         let reuse = stored.reuse(&self.request.directives, validity, now);
         matches!(reuse, Reuse::Fresh(_) | Reuse::Coherent(_)).then_some(stored)
+    }
+
+    /// What is fetched, for the members of the fleet.
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { cache, rule, key, provenance, request, .. } = self;
+        let head = &request.head;
+        let subject = invalidate::subject(head, provenance.operation.as_deref());
+        let (epochs, clock) = (&cache.store().epochs, cache.clock());
+        Wanted { head, rule, key, provenance, subject, epochs, clock }
     }
 
     /// Stores the response of another member, and answers with it.

@@ -6,6 +6,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use uuid::Uuid;
 
 use super::{
+    clock::{SystemClock, WallClock},
     coalesce::{HitForMiss, SingleFlight},
     outcome::FetchOutcome,
     settings::{self, Rule, Settings},
@@ -65,22 +66,6 @@ pub enum Noticed<'a> {
     Rule(usize),
     /// Everything of the profile.
     Everything,
-}
-
-/// Tells the time of day, for comparison with `Date` and `Expires`.
-pub trait WallClock: fmt::Debug + Send + Sync {
-    /// The time of day.
-    fn now(&self) -> SystemTime;
-}
-
-/// The system's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl WallClock for SystemClock {
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
 }
 
 impl Cache {
@@ -301,7 +286,11 @@ impl Cache {
     }
 
     pub(super) fn wall(&self) -> SystemTime {
-        self.0.clock.now()
+        self.clock().now()
+    }
+
+    pub(super) fn clock(&self) -> &dyn WallClock {
+        &*self.0.clock
     }
 }
 

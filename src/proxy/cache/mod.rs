@@ -21,6 +21,7 @@
 //! fetches that calls share, `shared` what the members of a fleet share.
 
 mod answer;
+mod clock;
 mod coalesce;
 mod eligibility;
 mod fetch;
@@ -36,16 +37,18 @@ mod record;
 mod service;
 mod settings;
 mod shared;
+mod shared_stats;
 mod status;
 mod storage;
 mod wait;
 
+pub use clock::{SystemClock, WallClock};
 pub use eligibility::Bypass;
-pub use handle::{Affected, Cache, Noticed, SystemClock, WallClock};
+pub use handle::{Affected, Cache, Noticed};
 pub use life::StoredLife;
 pub use service::{CacheFuture, CacheLayer, Cached, cache};
 pub use settings::{Rule, Settings, SharedSettings};
-pub use shared::{SharedResult, SharedStats};
+pub use shared_stats::{SharedResult, SharedStats};
 pub use storage::{
     epochs::object_of,
     store::{CacheStats, OperationUsage},

@@ -14,7 +14,6 @@
 //! While the fleet is not heard, the key is not there, or the store does not answer in time, calls go on without.
 
 mod content;
-mod stats;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,23 +21,26 @@ use http::{HeaderMap, header};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, sleep};
 
-pub use self::stats::{SharedResult, SharedStats};
-use self::{
-    content::{Content, SharedResponse},
-    stats::Counts,
-};
+use self::content::{Content, SharedResponse};
 use super::{
-    fetch::FetchJob,
-    invalidate,
+    clock::WallClock,
     policy::{
         freshness::ResponseTimes,
         storable,
         vary::{Variant, VaryFields, normal},
     },
-    settings::SharedSettings,
-    storage::response::{Provenance, StoredResponse},
+    settings::{Rule, SharedSettings},
+    shared_stats::{Counts, SharedResult, SharedStats},
+    storage::{
+        epochs::{Epochs, Subject},
+        key::CacheKey,
+        response::{Provenance, StoredResponse},
+    },
 };
-use crate::fleet::{EntryPlace, EntrySubject, Member, Position};
+use crate::{
+    fleet::{EntryPlace, EntrySubject, Member, Position},
+    proxy::call::Head,
+};
 
 /// The responses of all members.
 pub(super) struct SharedTier {
@@ -47,6 +49,18 @@ pub(super) struct SharedTier {
     /// The chain of this member's trail.
     chain: Option<Arc<str>>,
     counts: Counts,
+}
+
+/// A response that is about to be fetched.
+pub(super) struct Wanted<'a> {
+    pub(super) head: &'a Head,
+    pub(super) rule: &'a Rule,
+    pub(super) key: &'a CacheKey,
+    pub(super) provenance: &'a Provenance,
+    /// What it is about.
+    pub(super) subject: Subject<'a>,
+    pub(super) epochs: &'a Epochs,
+    pub(super) clock: &'a dyn WallClock,
 }
 
 /// What one fetch has to do with the other members.
@@ -87,8 +101,8 @@ enum Once {
 
 impl Part {
     /// The least `asof` that can be used now.
-    fn least(&self, job: &FetchJob) -> Option<Position> {
-        job.cache.horizon()?.least(self.slots)
+    fn least(&self, wanted: &Wanted<'_>) -> Option<Position> {
+        wanted.epochs.horizon()?.least(self.slots)
     }
 }
 
@@ -112,54 +126,52 @@ impl SharedTier {
     }
 
     /// The part of a fetch; `None` if its response is not shared, or cannot be now.
-    pub(super) fn part(&self, job: &FetchJob) -> Option<Part> {
-        let (profile, head) = (&job.request.head.profile, &job.request.head);
+    pub(super) fn part(&self, wanted: &Wanted<'_>) -> Option<Part> {
+        let Wanted { head, rule, key, provenance, subject: about, epochs, .. } = wanted;
+        let profile = &head.profile;
         let partition = &profile.partition;
         // An own call revalidates what is stale here. Its record is about that.
-        if !job.rule.shared || head.context.is_own() || !partition.coherence().is_followed() {
+        if !rule.shared || head.context.is_own() || !partition.coherence().is_followed() {
             return None;
         }
         self.member.position()?;
-        let generation = job.key.generation();
-        let keys = profile.shared_keys.as_ref()?.keys(&profile.manager, generation);
+        let keys = profile.shared_keys.as_ref()?.keys(&profile.manager, key.generation());
         let coding = normal(&head.headers, &header::ACCEPT_ENCODING);
         let origin = partition.origin().to_string();
         let subject = EntrySubject {
             origin: &origin,
             profile: partition.profile().as_str(),
-            target: job.key.target(),
+            target: key.target(),
             coding: coding.as_deref(),
         };
         let place = |key: &Arc<_>| EntryPlace::of(key, self.member.name(), &subject);
         let places: Vec<_> = keys.iter().map(place).collect::<Option<_>>()?;
-        let epochs = &job.cache.store().epochs;
-        let about = invalidate::subject(head, job.provenance.operation.as_deref());
         (!places.is_empty()).then(|| Part {
             places,
-            slots: epochs.slots(&about, job.provenance.mark.rule()),
+            slots: epochs.slots(about, provenance.mark.rule()),
             unproved: epochs.unproved_slot(partition.profile()),
         })
     }
 
     /// Looks for the response, and waits a moment if another member fetches it.
-    pub(super) async fn look(&self, part: Part, job: &FetchJob) -> Look {
+    pub(super) async fn look(&self, part: Part, wanted: &Wanted<'_>) -> Look {
         let began = Instant::now();
-        let (result, look) = self.look_and_wait(part, job).await;
+        let (result, look) = self.look_and_wait(part, wanted).await;
         self.counts.count(result, began.elapsed());
         look
     }
 
-    async fn look_and_wait(&self, part: Part, job: &FetchJob) -> (SharedResult, Look) {
+    async fn look_and_wait(&self, part: Part, wanted: &Wanted<'_>) -> (SharedResult, Look) {
         let nothing = |part, result| (result, Look::Fetch(self.fill(part)));
         let mut result = SharedResult::Miss;
-        match self.look_once(&part, job, &mut result).await {
+        match self.look_once(&part, wanted, &mut result).await {
             Once::Found(stored) => return (SharedResult::Hit, Look::Found(stored)),
             Once::Away => return (SharedResult::Away, Look::Fetch(None)),
             Once::NotShared => return nothing(part, SharedResult::NotShared),
             Once::Nothing => {}
         }
         let Some(((least, asof), place)) =
-            part.least(job).zip(self.member.position()).zip(part.places.first())
+            part.least(wanted).zip(self.member.position()).zip(part.places.first())
         else {
             // Nothing can be used just now. What is fetched is of use to the others all the same.
             return nothing(part, result);
@@ -177,7 +189,7 @@ impl SharedTier {
                 break;
             }
             sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64()).min(left)).await;
-            match self.look_once(&part, job, &mut result).await {
+            match self.look_once(&part, wanted, &mut result).await {
                 Once::Found(stored) => return (SharedResult::Waited, Look::Found(stored)),
                 Once::Away => return (SharedResult::Away, Look::Fetch(None)),
                 Once::NotShared => return nothing(part, SharedResult::NotShared),
@@ -194,7 +206,7 @@ impl SharedTier {
         Some(Fill { place, asof, began: Instant::now() })
     }
 
-    async fn look_once(&self, part: &Part, job: &FetchJob, result: &mut SharedResult) -> Once {
+    async fn look_once(&self, part: &Part, wanted: &Wanted<'_>, result: &mut SharedResult) -> Once {
         let asked = Instant::now();
         let found = match self.member.tier().find(&part.places).await {
             Ok(Some(found)) => found,
@@ -207,13 +219,13 @@ impl SharedTier {
         else {
             *result = SharedResult::Unreadable;
             // Its key may be one that this member has yet to read.
-            if let Some(keys) = &job.request.head.profile.shared_keys {
+            if let Some(keys) = &wanted.head.profile.shared_keys {
                 keys.ring().want();
             }
             return Once::Nothing;
         };
         // Judged after the answer came, and while everything is heard.
-        let least = part.least(job).filter(|_| self.member.position().is_some());
+        let least = part.least(wanted).filter(|_| self.member.position().is_some());
         if least.is_none_or(|least| opened.asof < least) {
             *result = SharedResult::Outdated;
             return Once::Nothing;
@@ -224,10 +236,10 @@ impl SharedTier {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         };
-        let is_proved = job.cache.horizon().and_then(|it| it.least([part.unproved]));
+        let is_proved = wanted.epochs.horizon().and_then(|it| it.least([part.unproved]));
         let is_proved = is_proved.is_some_and(|least| opened.asof >= least);
         let age = age.saturating_add(asked.elapsed());
-        let Some(stored) = stored(job, response, age, is_proved) else {
+        let Some(stored) = stored(wanted, response, age, is_proved) else {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         };
@@ -269,25 +281,25 @@ impl SharedTier {
 
 /// A response that another member fetched, as if it had come here then.
 fn stored(
-    job: &FetchJob,
+    wanted: &Wanted<'_>,
     response: SharedResponse,
     age: Duration,
     is_proved: bool,
 ) -> Option<StoredResponse> {
     let SharedResponse { status, headers, body, request_id, chain, ends, .. } = response;
-    let wall = job.cache.wall();
+    let wall = wanted.clock.now();
     // The store may have kept it for longer than it was to. Clocks of members may differ by less than that.
     if wall.duration_since(ends).is_ok_and(|late| late > CLOCKS_DIFFER_BY) {
         return None;
     }
     let fetched = Instant::now().checked_sub(age)?;
     let times = ResponseTimes { request: fetched, response: fetched, wall: wall.checked_sub(age)? };
-    let policy = storable::decide(status, &headers, &job.rule, times).ok()?;
+    let policy = storable::decide(status, &headers, wanted.rule, times).ok()?;
     let vary = VaryFields::read(&headers)?;
-    let variant = Variant::new(vary, &job.request.head.headers, &headers);
-    let mark = &job.provenance.mark;
+    let variant = Variant::new(vary, &wanted.head.headers, &headers);
+    let mark = &wanted.provenance.mark;
     let mark = if is_proved { mark.clone() } else { mark.unproved() };
-    let provenance = Provenance { request_id, chain, mark, ..job.provenance.clone() };
+    let provenance = Provenance { request_id, chain, mark, ..wanted.provenance.clone() };
     Some(StoredResponse::new(status, &headers, body, policy, variant, provenance))
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::ProfileName,
     fleet::{Horizon, Position},
-    proxy::{cache::shared::SharedStats, profile::Validity},
+    proxy::{cache::shared_stats::SharedStats, profile::Validity},
 };
 
 /// The stored responses. They are personal data, so the type cannot be printed.
