@@ -29,11 +29,12 @@ async fn every_metric_is_in_the_table_and_every_line_of_the_table_is_a_metric() 
     let telemetry = format!(
         "[telemetry]\notlp_endpoint = \"{address}\"\n[fleet]\nname = \"test\"\nrole = \"hub\"\n\
          key = {{ source = \"file\", path = \"{}\" }}\n\
-         [fleet.store]\naddress = \"unix:{}\"\n",
+         [fleet.store]\naddress = \"unix:{}\"\n[cache.shared]\nenabled = true\n",
         key.display(),
         folder.path().join("away.sock").display()
     );
-    let gateway = Setup::new(&pigello).with(&telemetry).start().await;
+    let cache_key = format!("cache_key = {{ source = \"file\", path = \"{}\" }}\n", key.display());
+    let gateway = Setup::new(&pigello).profile(&cache_key).with(&telemetry).start().await;
     pigello.handle().fault(Fault::new().interrupt(Interruption::CloseUnanswered));
     assert_eq!(gateway.caller().get(TENANT).await.status, StatusCode::OK);
     assert_eq!(gateway.caller().get("/nothing/").await.status, StatusCode::FORBIDDEN);

@@ -65,7 +65,8 @@ fn a_call_has_every_field_and_nothing_else() {
 #[test]
 fn the_list_of_fields_is_what_a_call_has() {
     let mut encoder = Encoder::new(Tip::START, ObjectNaming::default());
-    encoder.call(&Record { list_ids: Some(Box::default()), ..record() });
+    let source_chain = Some("made-up".into());
+    encoder.call(&Record { list_ids: Some(Box::default()), source_chain, ..record() });
     let text = String::from_utf8(encoder.lines().to_vec()).unwrap();
     let places: Vec<_> =
         CALL_FIELDS.iter().map(|field| text.find(&format!("\"{field}\":")).unwrap()).collect();
