@@ -126,6 +126,8 @@ enum Scenario {
     Fleet(fleet::Options),
     /// Objects change while the gateways and the store of a fleet fail: no read is older than promised
     FleetFresh(fleet::fresh::Options),
+    /// Twenty gateways share a budget of calls, and some want far more than others
+    FleetBudget(fleet::budget::Options),
     /// What a read costs that another gateway of the fleet has fetched
     FleetTier(fleet::tier::Options),
     /// Objects change while notices of it are lost, late and broken: no read is older than promised
@@ -166,6 +168,7 @@ fn main() -> ExitCode {
             Scenario::Hostile(options) => hostile::run(&common, &options).await,
             Scenario::Fleet(options) => fleet::run(&common, &options).await,
             Scenario::FleetFresh(options) => fleet::fresh::run(&common, &options).await,
+            Scenario::FleetBudget(options) => fleet::budget::run(&common, &options).await,
             Scenario::FleetTier(options) => fleet::tier::run(&common, &options).await,
             Scenario::Fresh(options) => fresh::run(&common, &options).await,
             Scenario::Forged(options) => forged::run(&common, &options).await,

@@ -2,6 +2,7 @@
 //! Valkey. How fast is a purge everywhere, how fast a pause, what do calls notice of a store that hangs, and how
 //! long does everybody take to come back to one that is empty?
 
+pub mod budget;
 mod crowd;
 pub mod fresh;
 mod relay;
@@ -59,6 +60,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let joined = until_all_hear(&world, &crowd).await;
     report.figure("until all members hear each other after a start (ms)", millis(joined));
     writes(&mut report, &world, &crowd, options).await;
+    hot_object(&mut report, &world, &crowd).await;
     hanging_store(&mut report, &world, &store, options).await;
     until_all_hear(&world, &crowd).await;
     empty_store(&mut report, &world, &crowd, &mut store).await;
@@ -148,6 +150,40 @@ async fn writes(report: &mut Report, world: &World, crowd: &Crowd, options: &Opt
             && p99 < Duration::from_secs(1)
             && max < Duration::from_secs(5),
         format_args!("{p50:?}, {p99:?}, {max:?}, {missing} missing"),
+    );
+}
+
+/// An object that everybody wants changes, and everybody asks for it at once.
+async fn hot_object(report: &mut Report, world: &World, crowd: &Crowd) {
+    let mut writer = Caller::new(world.main(0));
+    let mut most = 0;
+    for number in 0..HOT {
+        let person = &world.people[world.people.len() - 1 - number];
+        let mut callers = Vec::new();
+        for gateway in 0..world.gateways.len() {
+            for _ in 0..CALLERS_OF_HOT {
+                let mut caller = Caller::new(world.main(gateway));
+                caller.get(&person.path).await.unwrap();
+                callers.push(caller);
+            }
+        }
+        let body = Bytes::from(json!({ "first_name": version_text(7_000) }).to_string());
+        writer.call(Method::PATCH, &person.path, body).await.unwrap();
+        crowd.heard(&person.path, MISSING).await;
+        let before = world.pigello().request_count();
+        let mut calls = JoinSet::new();
+        for mut caller in callers {
+            let path = person.path.clone();
+            calls.spawn(async move { caller.get(&path).await.unwrap().status });
+        }
+        let failed = calls.join_all().await.into_iter().filter(|status| *status != 200).count();
+        assert_eq!(failed, 0, "every call is answered");
+        most = most.max(world.pigello().request_count() - before);
+    }
+    report.promise(
+        "Pigello gets at most 2 calls for an object that all callers of all gateways ask for",
+        most <= 2,
+        format_args!("{most} at most, for {} calls", CALLERS_OF_HOT * world.gateways.len()),
     );
 }
 
@@ -267,9 +303,11 @@ fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-const TABLES: &str =
-    "[[cache.rules]]\noperations = [\"subtenant.get\", \"tenant.get\"]\nttl = \"10m\"\n";
+const TABLES: &str = "[[cache.rules]]\noperations = [\"subtenant.get\", \"tenant.get\"]\nttl = \"10m\"\nshared = true\n";
 const PEOPLE: usize = 300;
+/// How many objects everybody wants, one after the other, and how many callers of each gateway do.
+const HOT: usize = 10;
+const CALLERS_OF_HOT: usize = 50;
 /// Who has not heard by then will not.
 const MISSING: Duration = Duration::from_secs(10);
 const AWAY: Duration = Duration::from_secs(20);

@@ -39,6 +39,8 @@ impl World {
         let role = if number < HUBS { "hub" } else { "member" };
         let text = format!(
             "[profiles.p]\nupstream = \"{}\"\nca_file = \"ca.pem\"\ncredentials = \"p\"\n\
+             cache_key = {{ source = \"file\", path = \"fleet-key\" }}\n\
+             [cache.shared]\nenabled = true\n\
              [credentials.p]\nsource = \"directory\"\npath = \"credentials\"\n\
              [[listeners]]\nname = \"main\"\naddress = \"127.0.0.1:0\"\nprofile = \"p\"\n\
              [fleet]\nname = \"{FLEET}\"\nrole = \"{role}\"\ninstance = \"gateway-{number:02}\"\n\

@@ -123,7 +123,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
 fn tables() -> String {
     format!(
         "[[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\", \"tenant.get\"]\n\
-         ttl = \"{TTL:?}\"\ncoherent_ttl = \"10m\"\nstale_if_error = \"0s\"\n\
+         ttl = \"{TTL:?}\"\nshared = true\ncoherent_ttl = \"10m\"\nstale_if_error = \"0s\"\n\
          [notices]\nevent_log = \"poll\"\ninterval = \"{INTERVAL:?}\"\nsettle = \"{SETTLE:?}\"\noverlap = \"10s\"\n"
     )
 }
