@@ -15,7 +15,7 @@
 //! A tick says how long it proves something, so it must not seem younger than it is. What was not there when the stream
 //! was read to its end came later; and a message with ticks has the store's time, which its id has too.
 //!
-//! In between, this member writes its record ([`members`](super::members)).
+//! In between, this member writes its record ([`members`]).
 
 use std::{convert::Infallible, fmt, num::NonZero, str, time::Duration};
 

@@ -104,7 +104,7 @@ fn fair_shares(wanted: &[f64]) -> Vec<f64> {
     shares
 }
 
-const TABLES: &str = "[profiles.p.budget]\nrate = 200\nburst = 10\n";
+const TABLES: &str = "[profiles.p.budget]\nrate = 200\nburst = 200\n";
 const RATE: f64 = 200.0;
 /// So many gateways want much.
 const GREEDY: usize = 2;

@@ -63,6 +63,8 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     hot_object(&mut report, &world, &crowd).await;
     hanging_store(&mut report, &world, &store, options).await;
     until_all_hear(&world, &crowd).await;
+    // So long that nobody's last connection was a short one.
+    sleep(QUIET).await;
     empty_store(&mut report, &world, &crowd, &mut store).await;
     pauses(&mut report, &world, &crowd).await;
     memory(&mut report, &store).await;
@@ -310,6 +312,7 @@ const HOT: usize = 10;
 const CALLERS_OF_HOT: usize = 50;
 /// Who has not heard by then will not.
 const MISSING: Duration = Duration::from_secs(10);
+const QUIET: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(20);
 const WINDOW: Duration = Duration::from_secs(8);
 const CALLS_A_SECOND: f64 = 300.0;

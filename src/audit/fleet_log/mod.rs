@@ -1,6 +1,6 @@
 //! The fleet log of a hub: the heads of all members' trails, in a log of the same form as a trail.
 //!
-//! A member's record carries the head of its trail ([`TrailHead`]). A hub reads the records every few seconds, judges
+//! A member's record carries the head of its trail ([`TrailHead`](crate::fleet::TrailHead)). A hub reads the records every few seconds, judges
 //! each head by the one before, and appends it to a log in the folder `fleet-log` of its audit directory. That log is a
 //! trail: its lines are chained, stand under a tree, are signed with the same key, and are cosigned by the witnesses.
 //! So whoever holds it can say of every trail up to which line it was, also when its host is gone.

@@ -8,7 +8,7 @@
 //!
 //! The law: what this gives is never older than what this member itself could have in memory. Its age counts from the
 //! beginning of the other member's fetch, by the store's clock; this member's own rule says how long it is fresh; and
-//! [`Horizon`] refuses what has changed since. It may live for `coherent_ttl` only if its fetch began after this
+//! [`Horizon`](crate::fleet::Horizon) refuses what has changed since. It may live for `coherent_ttl` only if its fetch began after this
 //! member's own proof did.
 //!
 //! While the fleet is not heard, the key is not there, or the store does not answer in time, calls go on without.
