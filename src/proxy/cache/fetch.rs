@@ -139,8 +139,8 @@ impl FetchJob {
     where
         S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
-        if let Some(stored) = self.of_other_members().await {
-            return self.shared(stored, reply);
+        if let Some((stored, left)) = self.of_other_members().await {
+            return self.shared(stored, left, reply);
         }
         let mut head = Arc::clone(&self.request.head);
         let validated = self.previous.clone().filter(|previous| previous.validators.can_validate());
@@ -188,13 +188,13 @@ impl FetchJob {
         }
     }
 
-    /// What another member of the fleet has fetched, if that can be used. Only a call that fetches for all others asks.
-    async fn of_other_members(&mut self) -> Option<Arc<StoredResponse>> {
+    /// What another member of the fleet has fetched, if that can be used, and how long it is fresh. Only a call that
+    /// fetches for all others asks.
+    async fn of_other_members(&mut self) -> Option<(Arc<StoredResponse>, Duration)> {
         if self.leader.is_none() || self.reason == ForwardReason::Request {
             return None;
         }
-        let cache = self.cache.clone();
-        let shared = cache.shared()?;
+        let shared = self.cache.shared()?;
         let wanted = self.wanted();
         let part = shared.part(&wanted)?;
         let stored = match shared.look(part, &wanted).await {
@@ -206,8 +206,10 @@ impl FetchJob {
         };
         let now = Instant::now();
         let validity = stored.provenance.mark.validity(now);
-        let reuse = stored.reuse(&self.request.directives, validity, now);
-        matches!(reuse, Reuse::Fresh(_) | Reuse::Coherent(_)).then_some(stored)
+        match stored.reuse(&self.request.directives, validity, now) {
+            Reuse::Fresh(left) | Reuse::Coherent(left) => Some((stored, left)),
+            _ => None,
+        }
     }
 
     /// What is fetched, for the members of the fleet.
@@ -220,17 +222,12 @@ impl FetchJob {
     }
 
     /// Stores the response of another member, and answers with it.
-    fn shared(mut self, stored: Arc<StoredResponse>, reply: Reply) {
+    fn shared(mut self, stored: Arc<StoredResponse>, left: Duration, reply: Reply) {
         let now = Instant::now();
         self.request.note(CacheResult::Shared, &stored.provenance);
         let is_stored = self.has_credentials_in_use()
             && self.cache.store().put(self.key.clone(), &stored, self.purges);
         let forwarded = ForwardedStatus { stored: is_stored, ..ForwardedStatus::new(self.reason) };
-        let validity = stored.provenance.mark.validity(now);
-        let left = match stored.reuse(&self.request.directives, validity, now) {
-            Reuse::Fresh(left) | Reuse::Coherent(left) => left,
-            _ => Duration::ZERO,
-        };
         let headers = (&self.request.head.headers, self.request.fields);
         let answer = stored.answer(headers, false, shared_hit(left, &forwarded), now);
         self.finish(FetchOutcome::Stored(stored));

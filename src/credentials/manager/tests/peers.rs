@@ -14,14 +14,20 @@ fn told(version: &str, fingerprint: &str) -> VersionOfSet {
     }
 }
 
-/// A manager that waits for proof, has used `..1` and has read `..2`; and what is told of that.
-async fn waiting(root: &TempDir) -> (CredentialManager, VersionOfSet) {
+/// A manager that uses no version without proof, and has read `..1`.
+async fn cautious(root: &TempDir) -> CredentialManager {
     mount(root.path(), "..1");
     let mut settings = settings(root.path());
     settings.refresh.adoption =
         Adoption::Proven { canary: 0.01, patience: Duration::from_mins(10) };
     let manager = CredentialManager::new(settings, &Sources::default());
     manager.refresh().await.unwrap();
+    manager
+}
+
+/// One that has used `..1` and has read `..2`; and what is told of that.
+async fn waiting(root: &TempDir) -> (CredentialManager, VersionOfSet) {
+    let manager = cautious(root).await;
     manager.report(&manager.snapshot().unwrap(), CredentialVerdict::Accepted);
     mount(root.path(), "..2");
     manager.refresh().await.unwrap();
@@ -68,12 +74,7 @@ async fn what_is_heard_before_the_read_counts_after_it() {
     let root = TempDir::new().unwrap();
     let (_, accepted) = waiting(&root).await;
     let root = TempDir::new().unwrap();
-    mount(root.path(), "..1");
-    let mut settings = settings(root.path());
-    settings.refresh.adoption =
-        Adoption::Proven { canary: 0.01, patience: Duration::from_mins(10) };
-    let manager = CredentialManager::new(settings, &Sources::default());
-    manager.refresh().await.unwrap();
+    let manager = cautious(&root).await;
     manager.hear(&Change::Accepted(accepted));
     let fleet = fleet();
     manager.join(fleet);
