@@ -134,19 +134,18 @@ impl EntryPlace {
     }
 
     /// Opens an entry of this place; `None` if nobody with this key has sealed it for here.
-    pub fn open(&self, entry: &[u8]) -> Option<Opened> {
-        let (head, rest) = entry.split_at_checked(HEAD)?;
+    pub fn open(&self, mut entry: Vec<u8>) -> Option<Opened> {
+        let (head, rest) = entry.split_at_mut_checked(HEAD)?;
         let asof = head.get(8..).and_then(|asof| asof.try_into().ok()).map(u64::from_be_bytes)?;
         let asof = Position::from_bits(asof);
         if *head != self.head(asof) {
             return None;
         }
-        let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+        let (nonce, sealed) = rest.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut content = sealed.to_vec();
-        let length = self.key.open_in_place(nonce, Aad::from(head), &mut content).ok()?.len();
-        content.truncate(length);
-        Some(Opened { asof, content: content.into() })
+        let length = self.key.open_in_place(nonce, Aad::from(head), sealed).ok()?.len();
+        let content = Bytes::from(entry).split_off(HEAD + NONCE_LEN).split_to(length);
+        Some(Opened { asof, content })
     }
 
     fn head(&self, asof: Position) -> [u8; HEAD] {
@@ -220,7 +219,7 @@ mod tests {
         let key = entry_key(1, VALUES);
         assert_eq!(key.credentials.to_vec(), from_hex(KNOWN_CREDENTIALS));
         assert_eq!(place().name(), KNOWN_NAME);
-        let opened = place().open(&from_hex(KNOWN_ENTRY)).unwrap();
+        let opened = place().open(from_hex(KNOWN_ENTRY)).unwrap();
         assert_eq!(opened.asof, Position::new(1_800_000_000_000, 3));
         assert_eq!(opened.content, "made-up content");
     }
@@ -271,18 +270,18 @@ mod tests {
         let sealed = place.seal(asof, b"canary").unwrap();
         assert!(!sealed.windows(6).any(|part| part == b"canary"));
         let content = Bytes::from_static(b"canary");
-        assert_eq!(place.open(&sealed), Some(Opened { asof, content }));
+        assert_eq!(place.open(sealed.clone()), Some(Opened { asof, content }));
         for at in 0..sealed.len() {
             for bit in 0..8 {
                 let mut forged = sealed.clone();
                 forged[at] ^= 1 << bit;
-                assert_eq!(place.open(&forged), None, "byte {at}, bit {bit}");
+                assert_eq!(place.open(forged), None, "byte {at}, bit {bit}");
             }
-            assert_eq!(place.open(&sealed[..at]), None, "{at} bytes");
+            assert_eq!(place.open(sealed[..at].to_vec()), None, "{at} bytes");
         }
         let other = EntrySubject { target: "/other/", ..SUBJECT };
         let other = entry_key(1, VALUES).place("prod", &other).unwrap();
-        assert_eq!(other.open(&sealed), None, "an entry of another object");
-        assert_eq!(entry_key(2, VALUES).place("prod", &SUBJECT).unwrap().open(&sealed), None);
+        assert_eq!(other.open(sealed.clone()), None, "an entry of another object");
+        assert_eq!(entry_key(2, VALUES).place("prod", &SUBJECT).unwrap().open(sealed), None);
     }
 }

@@ -48,7 +48,7 @@ pub struct Member {
     process: Uuid,
     key: Arc<KeyRing>,
     register: Register,
-    tier: Tier,
+    tier: Arc<Tier>,
     leases: Leases,
     budgets: Budgets,
     /// The members as they were read the last time.
@@ -128,7 +128,7 @@ impl Member {
             register: Register::new(&settings.name, keys.clone()),
             exchange: Exchange::new(Arc::clone(budgets.feed())),
             budgets,
-            tier: Tier::new(*settings.store.wait, *settings.store.reconnect),
+            tier: Tier::new(&settings.store),
             key,
             leases: Leases::new(&settings.name, keys, process),
             process,
@@ -178,7 +178,7 @@ impl Member {
     }
 
     /// The way to the entries of the shared cache.
-    pub fn tier(&self) -> &Tier {
+    pub fn tier(&self) -> &Arc<Tier> {
         &self.tier
     }
 
@@ -287,7 +287,7 @@ impl Member {
 
     /// Stays connected until it is to end.
     pub async fn run(self: Arc<Self>, ending: CancellationToken) {
-        tokio::join!(self.attend(&ending), self.tier.run(&self.connector, &ending));
+        tokio::join!(self.attend(&ending), self.tier.run(&ending));
     }
 
     async fn attend(&self, ending: &CancellationToken) {

@@ -1,16 +1,22 @@
-//! The connection over which members share entries of the cache. It is not the one of the notices, which a large entry
-//! must not hold up.
+//! The connections over which members share entries of the cache. They are not the one of the notices, which a large
+//! entry must not hold up.
 //!
-//! It is made when the first call asks. A call waits for the store for `wait` at most, and not at all while it is away or
-//! slow; what is to be stored waits in a queue with a bound, and nobody waits for that.
+//! Each thread that looks has one of its own, so that a look wakes no other thread; another one stores. They are made
+//! when the first call asks. A call waits for the store for `wait` at most, and not at all while it is away or slow; what is
+//! to be stored waits in a queue with a bound, and nobody waits for that.
 //!
 //! An entry ends at a time of the store's clock, which each member knows by asking for it. So one that lay in a
 //! connection while the store stood still does not live longer for it.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     fmt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
@@ -28,6 +34,7 @@ use super::{
     entry::EntryPlace,
     error::StoreError,
     horizon::Position,
+    settings::StoreSettings,
 };
 use crate::outbound::Backoff;
 
@@ -35,9 +42,11 @@ use crate::outbound::Backoff;
 pub struct Tier {
     wait: Duration,
     reconnect: Duration,
-    asker: Mutex<Option<Asker>>,
-    /// A call has asked.
-    asked: Notify,
+    connector: Connector,
+    /// The connection of each thread that has asked, while it has one.
+    askers: Mutex<HashMap<ThreadId, Option<Asker>>>,
+    /// There is something to store.
+    filled: Notify,
     breaker: Breaker,
     writes: mpsc::UnboundedSender<Write>,
     queue: tokio::sync::Mutex<mpsc::UnboundedReceiver<Write>>,
@@ -86,43 +95,39 @@ impl StoreClock {
 }
 
 impl Tier {
-    pub(super) fn new(wait: Duration, reconnect: Duration) -> Self {
+    pub(super) fn new(settings: &StoreSettings) -> Arc<Self> {
         let (writes, queue) = mpsc::unbounded_channel();
-        Self {
-            wait,
-            reconnect,
-            asker: Mutex::default(),
-            asked: Notify::new(),
+        Arc::new(Self {
+            wait: *settings.wait,
+            reconnect: *settings.reconnect,
+            connector: Connector::new(settings.clone()),
+            askers: Mutex::default(),
+            filled: Notify::new(),
             breaker: Breaker::default(),
             writes,
             queue: tokio::sync::Mutex::new(queue),
             queued: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// Looks for an entry in the first of these places that has one.
-    pub async fn find(&self, places: &[EntryPlace]) -> Result<Option<Found>, Away> {
+    pub async fn find(self: &Arc<Self>, places: &[EntryPlace]) -> Result<Option<Found>, Away> {
         let mut question = redis::pipe();
         for place in places {
             question.cmd("GET").arg(place.name()).cmd("PTTL").arg(place.name());
         }
-        let asked =
-            self.ask(async |asker: &mut Asker| asker.ask_all::<Vec<redis::Value>>(&question).await);
-        let answers = asked.await?;
-        let found = answers.chunks(2).enumerate().find_map(|(place, answer)| match answer {
-            [redis::Value::BulkString(entry), redis::Value::Int(left)] => {
-                let left = Duration::from_millis(u64::try_from(*left).ok()?);
-                Some(Found { entry: entry.clone(), left, place })
-            }
-            _ => None,
-        });
-        Ok(found)
+        let asked = self.ask(async |asker: &mut Asker| asker.ask_all(&question).await);
+        let answers: Vec<(Option<Vec<u8>>, i64)> = asked.await?;
+        Ok(answers.into_iter().enumerate().find_map(|(place, (entry, left))| {
+            let left = Duration::from_millis(u64::try_from(left).ok()?);
+            Some(Found { entry: entry?, left, place })
+        }))
     }
 
     /// Whether this member is to fetch what belongs there, with that `asof`. It is not while another one does whose
     /// fetch began behind `least`.
     pub async fn lease(
-        &self,
+        self: &Arc<Self>,
         place: &EntryPlace,
         least: Position,
         asof: Position,
@@ -136,20 +141,61 @@ impl Tier {
     }
 
     async fn ask<T>(
-        &self,
+        self: &Arc<Self>,
         ask: impl AsyncFnOnce(&mut Asker) -> Result<T, StoreError>,
     ) -> Result<T, Away> {
-        let asker = self.asker.lock().clone();
-        let Some(mut asker) = asker else {
-            self.asked.notify_one();
-            return Err(Away);
-        };
+        let mut asker = self.asker().ok_or(Away)?;
         if !self.breaker.may_wait() {
             return Err(Away);
         }
         let answer = timeout(self.wait, ask(&mut asker)).await;
         self.breaker.note(answer.is_err());
         answer.ok().and_then(Result::ok).ok_or(Away)
+    }
+
+    /// The connection of this thread. The first time it begins to connect, in the thread's own runtime.
+    fn asker(self: &Arc<Self>) -> Option<Asker> {
+        let thread = thread::current().id();
+        let mut askers = self.askers.lock();
+        if let Some(asker) = askers.get(&thread) {
+            return asker.clone();
+        }
+        askers.insert(thread, None);
+        drop(tokio::spawn(Arc::clone(self).look_for(thread)));
+        None
+    }
+
+    /// Stays connected for the looks of a thread, as long as its runtime.
+    async fn look_for(self: Arc<Self>, thread: ThreadId) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, self.reconnect);
+        loop {
+            let began = Instant::now();
+            let Err(error) = self.serve_looks(thread).await;
+            self.askers.lock().insert(thread, None);
+            tracing::debug!(%error, "no connection to look in the shared cache");
+            if began.elapsed() > STABLE {
+                backoff.reset();
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    async fn serve_looks(&self, thread: ThreadId) -> Result<Infallible, StoreError> {
+        let mut connection = self.connector.connect().await?;
+        self.askers.lock().insert(thread, Some(connection.asker.clone()));
+        let place = connection.place.clone();
+        let looks = async {
+            let mut look = interval(LOOK);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                look.tick().await;
+                clock(&mut connection).await?;
+            }
+        };
+        tokio::select! {
+            result = looks => result,
+            error = self.connector.moved(&place) => Err(error),
+        }
     }
 
     /// Stores an entry of about that size until then, some time later, when it is sealed too. Returns whether there is room in the queue.
@@ -165,23 +211,24 @@ impl Tier {
             self.queued.fetch_sub(size, Ordering::AcqRel);
             return false;
         }
-        self.writes.send(Write { name, size, end, seal: Box::new(seal) }).is_ok()
+        let is_kept = self.writes.send(Write { name, size, end, seal: Box::new(seal) }).is_ok();
+        self.filled.notify_one();
+        is_kept
     }
 
-    /// Stays connected from the first call on, until it is to end.
-    pub(super) async fn run(&self, connector: &Connector, ending: &CancellationToken) {
+    /// Stores what is in the queue: stays connected from the first entry on, until it is to end.
+    pub(super) async fn run(&self, ending: &CancellationToken) {
         let mut queue = self.queue.lock().await;
         let mut backoff = Backoff::new(FIRST_PAUSE, self.reconnect);
-        while ending.run_until_cancelled(self.asked.notified()).await.is_some() {
+        while ending.run_until_cancelled(self.filled.notified()).await.is_some() {
             let began = Instant::now();
-            let served = self.serve(connector, &mut queue);
+            let served = self.serve(&mut queue);
             let Some(Err(error)) = ending.run_until_cancelled(served).await else { return };
-            *self.asker.lock() = None;
             // What waits is as old as the pause by then.
             while let Ok(write) = queue.try_recv() {
                 self.queued.fetch_sub(write.size, Ordering::AcqRel);
             }
-            tracing::debug!(%error, "no connection to the shared cache");
+            tracing::debug!(%error, "no connection to store in the shared cache");
             if began.elapsed() > STABLE {
                 backoff.reset();
             }
@@ -191,16 +238,14 @@ impl Tier {
 
     async fn serve(
         &self,
-        connector: &Connector,
         queue: &mut mpsc::UnboundedReceiver<Write>,
     ) -> Result<Infallible, StoreError> {
-        let mut connection = connector.connect().await?;
+        let mut connection = self.connector.connect().await?;
         let mut clock = clock(&mut connection).await?;
-        *self.asker.lock() = Some(connection.asker.clone());
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let place = connection.place.clone();
-        let moved = connector.moved(&place);
+        let moved = self.connector.moved(&place);
         tokio::pin!(moved);
         loop {
             tokio::select! {
@@ -246,7 +291,8 @@ fn lease_of(name: &str) -> String {
 
 impl fmt::Debug for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tier(connected: {})", self.asker.lock().is_some())
+        let askers = self.askers.lock();
+        write!(f, "Tier({} of {} threads)", askers.values().flatten().count(), askers.len())
     }
 }
 

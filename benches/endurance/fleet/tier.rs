@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use super::{store::Store, world::KEY};
 use crate::{
@@ -45,15 +48,16 @@ pub async fn run(common: &Common, options: &Options) -> Report {
             sleep(Duration::from_millis(50)).await;
         }
     }
-    let (mut answered, mut proxied) = (Vec::new(), Vec::new());
+    let (mut answered, mut proxied, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..options.rounds {
         progress(format_args!("round {number}"));
         let objects = number * options.objects..(number + 1) * options.objects;
-        read(&first, objects.clone()).await;
+        read(&first, objects.clone(), common.callers).await;
         // What it has fetched is in the store soon.
         sleep(Duration::from_secs(1)).await;
-        answered.push(read(&second, objects.clone()).await);
-        proxied.push(read(&alone, objects).await);
+        answered.push(read(&second, objects.clone(), common.callers).await);
+        proxied.push(read(&alone, objects.clone(), common.callers).await);
+        hits.push(read(&second, objects, common.callers).await);
     }
     let reads = options.rounds * options.objects;
     let shared: u64 = answered.iter().map(|round| round.shared).sum();
@@ -62,7 +66,8 @@ pub async fn run(common: &Common, options: &Options) -> Report {
         shared >= reads * 99 / 100,
         format_args!("{shared} of {reads}"),
     );
-    for (name, rounds) in [("from the tier", &answered), ("from Pigello", &proxied)] {
+    let all = [("from the tier", &answered), ("from Pigello", &proxied), ("from memory", &hits)];
+    for (name, rounds) in all {
         let at = |share: f64| {
             median(rounds.iter().map(|it| it.tally.latencies.value_at_quantile(share) as f64))
         };
@@ -115,17 +120,29 @@ async fn start(common: &Common, upstream: &Upstream, port: Option<u16>) -> Gatew
     setup.start().await
 }
 
-/// Reads objects one after the other, over one connection.
-async fn read(gateway: &Gateway, objects: std::ops::Range<u64>) -> Round {
-    let (mut caller, mut tally, mut shared) =
-        (Caller::new(gateway.address("main")), Tally::default(), 0);
+/// Reads objects, each caller over one connection.
+async fn read(gateway: &Gateway, objects: std::ops::Range<u64>, callers: usize) -> Round {
     let (before, count) = (gateway.process().cpu(), objects.end - objects.start);
-    for object in objects {
-        let begun = Instant::now();
-        let outcome = caller.get(&format!("{}?size={BODY}", subtenant(object))).await;
-        tally.note(&outcome, begun.into_std());
-        let status = outcome.as_ref().map(Answer::cache_status).unwrap_or_default();
-        shared += u64::from(status.contains("pigello-gateway-shared; hit"));
+    let mut reading = JoinSet::new();
+    for first in 0..callers {
+        let mut caller = Caller::new(gateway.address("main"));
+        let objects = objects.clone().skip(first).step_by(callers);
+        reading.spawn(async move {
+            let (mut tally, mut shared) = (Tally::default(), 0);
+            for object in objects {
+                let begun = Instant::now();
+                let outcome = caller.get(&format!("{}?size={BODY}", subtenant(object))).await;
+                tally.note(&outcome, begun.into_std());
+                let status = outcome.as_ref().map(Answer::cache_status).unwrap_or_default();
+                shared += u64::from(status.contains("pigello-gateway-shared; hit"));
+            }
+            (tally, shared)
+        });
+    }
+    let (mut tally, mut shared) = (Tally::default(), 0);
+    for (of_caller, found) in reading.join_all().await {
+        tally.merge(of_caller);
+        shared += found;
     }
     let processor = gateway.process().cpu().saturating_sub(before);
     Round { tally, processor: processor.as_secs_f64() * 1e6 / count as f64, shared }

@@ -108,7 +108,7 @@ impl FetchJob {
 
     /// Runs the fetch as a task, which goes on if the caller leaves. The record of the call stays open until
     /// its end.
-    pub(super) fn spawn<S>(self, service: SharedService<S>, body: Body) -> Answer
+    pub(super) fn spawn<S>(self: Box<Self>, service: SharedService<S>, body: Body) -> Answer
     where
         S: Service<Fetch, Response = Response<Body>, Error = Error> + Send + 'static,
         S::Future: Send,
@@ -123,7 +123,11 @@ impl FetchJob {
     }
 
     /// As [`Self::spawn`], for a response that is here.
-    pub(super) fn spawn_received(self, response: Response<Body>, times: ResponseTimes) -> Answer {
+    pub(super) fn spawn_received(
+        self: Box<Self>,
+        response: Response<Body>,
+        times: ResponseTimes,
+    ) -> Answer {
         let (reply, answer) = oneshot::channel();
         let open = self.request.head.context.keep_open();
         tokio::spawn(async move {
@@ -135,7 +139,7 @@ impl FetchJob {
 
     /// Answers with a response of another member of the fleet, or sends the request: as a conditional one if there is a
     /// stored response to validate.
-    async fn run<S>(mut self, service: SharedService<S>, body: Body, reply: Reply)
+    async fn run<S>(mut self: Box<Self>, service: SharedService<S>, body: Body, reply: Reply)
     where
         S: Service<Fetch, Response = Response<Body>, Error = Error>,
     {
@@ -235,7 +239,12 @@ impl FetchJob {
     }
 
     /// Stores a new response if it may be stored, and answers with it.
-    async fn received(mut self, mut response: Response<Body>, times: ResponseTimes, reply: Reply) {
+    async fn received(
+        mut self: Box<Self>,
+        mut response: Response<Body>,
+        times: ResponseTimes,
+        reply: Reply,
+    ) {
         hop_by_hop::strip(response.headers_mut());
         if !is_first_hand(response.headers()) {
             self.mark_unshared();

@@ -113,7 +113,7 @@ where
     let stamp = invalidate::stamp(&job.cache, &job.request.head, None);
     let mark = job.provenance.mark.renewed();
     let provenance = Provenance { stamp, mark, ..job.provenance.clone() };
-    let job = FetchJob { provenance, ..job };
+    let job = Box::new(FetchJob { provenance, ..job });
     job.spawn_received(response, times).await.unwrap_or_else(|_| Err(lost()))
 }
 

@@ -213,7 +213,7 @@ impl SharedTier {
             Ok(None) => return Once::Nothing,
             Err(_) => return Once::Away,
         };
-        let opened = part.places.get(found.place).and_then(|place| place.open(&found.entry));
+        let opened = part.places.get(found.place).and_then(|place| place.open(found.entry));
         let Some((opened, content)) =
             opened.and_then(|opened| Content::read(&opened.content).map(|it| (opened, it)))
         else {
