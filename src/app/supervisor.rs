@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -215,11 +216,14 @@ impl Supervisor {
         mem::replace(&mut self.maintenance, self.ending.child_token()).cancel();
         let maintenance = self.maintenance.clone();
         self.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(CACHE_MAINTENANCE);
-            while maintenance.run_until_cancelled(tick.tick()).await.is_some() {
+            let mut pause = CACHE_MAINTENANCE;
+            while maintenance.run_until_cancelled(sleep(pause)).await.is_some() {
+                let begun = Instant::now();
                 profiles.families().iter().for_each(|family| family.maintain());
                 let present: Vec<_> = profiles.present().collect();
-                cache.maintain(present.iter().map(|profile| &profile.partition));
+                cache.maintain(present.iter().map(|profile| &profile.partition)).await;
+                // A large cache takes a few per cent of this thread's time, not all of it.
+                pause = CACHE_MAINTENANCE.max(begun.elapsed().saturating_mul(50));
             }
         });
         let maintenance = self.maintenance.clone();

@@ -232,11 +232,11 @@ impl Cache {
 
     /// Takes unusable responses out of memory, with all responses of profiles that are not among these. To be
     /// called every few seconds.
-    pub fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
+    pub async fn maintain<'a>(&self, present: impl IntoIterator<Item = &'a Partition>) {
         let in_use = present
             .into_iter()
             .filter_map(|partition| Some((partition.profile(), partition.generation()?)));
-        self.0.store.remove_unusable(&in_use.collect());
+        self.0.store.remove_unusable(&in_use.collect()).await;
     }
 
     /// Its rules, in their order.

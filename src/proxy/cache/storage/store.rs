@@ -13,7 +13,7 @@ use std::{
 
 use http::HeaderMap;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 
 use super::{
     epochs::{EpochScope, Epochs},
@@ -161,49 +161,62 @@ impl ResponseStore {
     ) -> u64 {
         // Counted first, so that a response that is in flight now is not stored after the purge.
         self.purges.fetch_add(1, Ordering::AcqRel);
-        let purged = self.sweep(is_purged);
+        let removed = |(key, variants): (Arc<CacheKey>, Variants)| {
+            self.remove_if(&key, &variants, &is_purged)
+        };
+        let purged = self.responses.iter().map(removed).sum();
         self.responses.run_pending_tasks();
         self.purged.fetch_add(purged, Ordering::Relaxed);
         purged
     }
 
     /// Removes the responses that no request can select any more: they expired, a write invalidated them, or
-    /// credentials fetched them that their profile does not use (`in_use`) now.
-    pub(in crate::proxy::cache) fn remove_unusable(&self, in_use: &HashSet<(&ProfileName, u64)>) {
+    /// credentials fetched them that their profile does not use (`in_use`) now. Other tasks of the thread run in between.
+    pub(in crate::proxy::cache) async fn remove_unusable(
+        &self,
+        in_use: &HashSet<(&ProfileName, u64)>,
+    ) {
         let now = Instant::now();
-        self.sweep(|key, response| {
+        let is_unusable = |key: &CacheKey, response: &StoredResponse| {
             let is_retired = !in_use.contains(&(key.profile(), key.generation()));
             is_retired
                 || !response.policy.is_useful(now)
                 || !response.provenance.is_current(&self.epochs)
-        });
+        };
+        for (number, (key, variants)) in self.responses.iter().enumerate() {
+            if number % AT_ONCE == AT_ONCE - 1 {
+                yield_now().await;
+            }
+            self.remove_if(&key, &variants, is_unusable);
+        }
         self.responses.run_pending_tasks();
     }
 
-    /// Removes responses, variant by variant.
-    fn sweep(&self, is_removed: impl Fn(&CacheKey, &StoredResponse) -> bool) -> u64 {
+    /// Removes the responses of a target that a predicate matches. Returns their number.
+    fn remove_if(
+        &self,
+        key: &CacheKey,
+        variants: &Variants,
+        is_removed: impl Fn(&CacheKey, &StoredResponse) -> bool,
+    ) -> u64 {
         use moka::ops::compute::Op;
-        let mut removed = 0;
-        for (key, variants) in &self.responses {
-            if !variants.iter().any(|response| is_removed(&key, response)) {
-                continue;
-            }
-            // Checked again under the key's lock, because the entry may have been replaced since.
-            let mut here = 0;
-            let done = self.responses.entry_by_ref(&*key).and_compute_with(|known| {
-                let Some(known) = known.map(moka::Entry::into_value) else { return Op::Nop };
-                let kept: Variants =
-                    known.iter().filter(|response| !is_removed(&key, response)).cloned().collect();
-                here = known.len().saturating_sub(kept.len()) as u64;
-                match (here, kept.is_empty()) {
-                    (0, _) => Op::Nop,
-                    (_, true) => Op::Remove,
-                    (_, false) => Op::Put(kept),
-                }
-            });
-            drop(done);
-            removed = here.saturating_add(removed);
+        if !variants.iter().any(|response| is_removed(key, response)) {
+            return 0;
         }
+        // Checked again under the key's lock, because the entry may have been replaced since.
+        let mut removed = 0;
+        let done = self.responses.entry_by_ref(key).and_compute_with(|known| {
+            let Some(known) = known.map(moka::Entry::into_value) else { return Op::Nop };
+            let kept: Variants =
+                known.iter().filter(|response| !is_removed(key, response)).cloned().collect();
+            removed = known.len().saturating_sub(kept.len()) as u64;
+            match (removed, kept.is_empty()) {
+                (0, _) => Op::Nop,
+                (_, true) => Op::Remove,
+                (_, false) => Op::Put(kept),
+            }
+        });
+        drop(done);
         removed
     }
 
@@ -276,5 +289,7 @@ pub struct OperationUsage {
     pub bytes: u64,
 }
 
+/// How many targets are looked at before other tasks run: that takes less than a millisecond.
+const AT_ONCE: usize = 512;
 /// The greatest number of variants of one target. Another one replaces the oldest.
 const MAX_VARIANTS: usize = 8;

@@ -88,7 +88,7 @@ async fn a_response_belongs_to_its_profile_and_its_credentials() {
     assert_eq!(bench.get(PK).send().await.number(), 3);
     assert_eq!(test.get(PK).send().await.number(), 2);
     assert_eq!(bench.cache.stats().responses, 3);
-    bench.cache.maintain([&bench.profile.partition, &test.profile.partition]);
+    bench.cache.maintain([&bench.profile.partition, &test.profile.partition]).await;
     assert_eq!(bench.cache.stats().responses, 2);
 }
 
@@ -100,10 +100,10 @@ async fn each_of_two_profiles_of_a_name_has_its_own() {
     before.generation.rotate();
     assert_eq!(before.get(PK).send().await.number(), 1);
     assert_eq!(bench.get(PK).send().await.number(), 2);
-    bench.cache.maintain([&bench.profile.partition, &before.profile.partition]);
+    bench.cache.maintain([&bench.profile.partition, &before.profile.partition]).await;
     assert_eq!((before.get(PK).send().await.number(), bench.upstream.count()), (1, 2));
     // The one before is gone.
-    bench.maintain();
+    bench.maintain().await;
     assert_eq!(bench.get(PK).send().await.number(), 2);
     assert_eq!(bench.cache.stats().responses, 1);
 }
@@ -242,12 +242,26 @@ async fn expired_responses_leave_memory() {
     assert_eq!(stats.by_operation.keys().next().map(|name| &**name), Some("subtenant.get"));
     // Fresh for a minute, and served instead of errors for ten.
     advance(Duration::from_secs(659)).await;
-    bench.maintain();
+    bench.maintain().await;
     assert_eq!(bench.cache.stats().responses, 1);
     advance(Duration::from_secs(1)).await;
-    bench.maintain();
+    bench.maintain().await;
     let stats = bench.cache.stats();
     assert_eq!((stats.responses, stats.bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_tasks_run_while_a_large_cache_is_looked_through() {
+    let bench = default_bench();
+    for number in 0..600 {
+        bench.get(&PK.replace("6b7d1c1e", &format!("{number:08}"))).send().await;
+    }
+    assert_eq!(bench.cache.stats().responses, 600);
+    advance(Duration::from_secs(660)).await;
+    let mut maintenance = std::pin::pin!(bench.maintain());
+    assert!(futures_util::poll!(maintenance.as_mut()).is_pending());
+    maintenance.await;
+    assert_eq!(bench.cache.stats().responses, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -256,7 +256,7 @@ async fn the_response_to_a_head_freshens_or_removes_the_stored_response() {
         let stored = if freshened == Some(true) { "; stored; ttl=60" } else { "" };
         assert_eq!(head.field("cache-status"), format!("pigello-gateway; fwd=stale{stored}"));
         let responses = u64::from(freshened != Some(false));
-        bench.maintain();
+        bench.maintain().await;
         assert_eq!(bench.cache.stats().responses, responses, "{told:?}");
         let after = get(&bench, &[]).await;
         if freshened == Some(true) {

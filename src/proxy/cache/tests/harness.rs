@@ -89,8 +89,8 @@ impl Bench {
     }
 
     /// The maintenance, while this profile is the only one.
-    pub(super) fn maintain(&self) {
-        self.cache.maintain([&self.profile.partition]);
+    pub(super) async fn maintain(&self) {
+        self.cache.maintain([&self.profile.partition]).await;
     }
 
     /// The date `seconds` from now.

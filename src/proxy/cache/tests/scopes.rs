@@ -102,7 +102,7 @@ async fn check(acts: Vec<Act>) -> Result<(), TestCaseError> {
             }
             Act::Maintain => {
                 let present = benches.iter().map(|bench| &bench.profile.partition);
-                benches[0].cache.maintain(present);
+                benches[0].cache.maintain(present).await;
             }
             Act::Wait(seconds) => {
                 advance(Duration::from_secs(seconds)).await;
@@ -134,7 +134,7 @@ async fn lost_credentials_answer_no_call() {
     // After a maintenance it has left memory.
     bench.generation.lose();
     get(&bench, &[]).await;
-    bench.maintain();
+    bench.maintain().await;
     assert_eq!(bench.cache.stats().responses, 0);
 }
 

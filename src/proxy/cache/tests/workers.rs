@@ -115,7 +115,8 @@ fn no_response_crosses_profiles_or_credentials_under_load() {
                         generation.rotate();
                     }
                     if turn % 1000 == 999 {
-                        shared.maintain(profiles.iter().map(|(_, _, profile)| &profile.partition));
+                        let present = profiles.iter().map(|(_, _, profile)| &profile.partition);
+                        shared.maintain(present).await;
                     }
                     let before = generation.generation().unwrap();
                     let response = stage.call(recorded(&made_up, "/object")).await.unwrap();
