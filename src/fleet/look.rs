@@ -35,20 +35,11 @@ pub struct Persistence {
     pub snapshots: bool,
 }
 
-/// What entries of a shared cache need, besides what notices need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Notices alone.
-    Notices,
-    /// Entries as well.
-    Entries,
-}
-
 /// Connects, and looks around.
-pub async fn look(settings: &Settings, used_for: Use) -> Result<Findings, StoreError> {
+pub async fn look(settings: &Settings) -> Result<Findings, StoreError> {
     let mut connection = Connector::new(settings.store.clone()).connect().await?;
     let mut forbidden = Vec::new();
-    for (name, command) in needed(settings, used_for) {
+    for (name, command) in needed(settings) {
         match connection.ask::<redis::Value>(&command).await {
             Err(StoreError::Forbidden) => forbidden.push(name),
             Err(StoreError::Refused) => {}
@@ -63,14 +54,13 @@ pub async fn look(settings: &Settings, used_for: Use) -> Result<Findings, StoreE
 }
 
 /// The rules for the store's user, as `ACL SETUSER` takes them.
-pub fn acl(settings: &Settings, used_for: Use) -> String {
-    let entries = if used_for == Use::Entries { " +pttl" } else { "" };
+pub fn acl(settings: &Settings) -> String {
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
         "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
          +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +hset +hget +hmget +hgetall \
-         +hdel +expire{entries} +info{select}"
+         +hdel +expire +info{select}"
     )
 }
 
@@ -87,7 +77,7 @@ if redis.acl_check_cmd(ARGV[1], KEYS[1], 'field', 'value') then return 1 end
 return redis.error_reply('NOPERM ' .. ARGV[1])";
 
 /// What the gateway asks of the store, in a form that changes nothing.
-fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
+fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
     // Nobody listens there, and nothing is stored under it.
     let key = key_of(&settings.name, "check");
     let command = |name: &'static str, arguments: &[&str]| {
@@ -95,7 +85,7 @@ fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
         command.arg(arguments);
         (name, command)
     };
-    let mut needed = vec![
+    vec![
         command("SUBSCRIBE", &[&key]),
         command("XRANGE", &[&key, "-", "+", "COUNT", "1"]),
         command("XREVRANGE", &[&key, "+", "-", "COUNT", "1"]),
@@ -120,11 +110,7 @@ fn needed(settings: &Settings, used_for: Use) -> Vec<(&'static str, Cmd)> {
         command("HGETALL", &[&key]),
         command("HDEL", &[&key, ""]),
         command("EXPIRE", &[&key, "0", "XX"]),
-    ];
-    if used_for == Use::Entries {
-        needed.push(command("PTTL", &[&key]));
-    }
-    needed
+    ]
 }
 
 async fn policy(connection: &mut Connection) -> Result<Option<String>, StoreError> {

@@ -62,7 +62,7 @@ pub use error::StoreError;
 pub use exchange::{Break, Hearing};
 pub use horizon::{Horizon, Position};
 pub use keys::{Key, KeyError, KeyRing, KeySource, KeySourceKind, Keys, path_for_member};
-pub use look::{Findings, Persistence, Use, acl, look};
+pub use look::{Findings, Persistence, acl, look};
 pub use member::{BreakCount, FleetStatus, Member};
 pub use members::{Members, Seen};
 pub use record::{Describe, InUse, MOST_PROFILES, Record, TrailHead};

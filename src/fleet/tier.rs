@@ -6,7 +6,7 @@
 //! to be stored waits in a queue with a bound, and nobody waits for that.
 //!
 //! An entry ends at a time of the store's clock, which each member knows by asking for it. So one that lay in a
-//! connection while the store stood still does not live longer for it.
+//! connection while the store stood still does not live longer for it, and how old one is needs no question.
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ pub struct Tier {
     reconnect: Duration,
     connector: Connector,
     /// The connection of each thread that has asked, while it has one.
-    askers: Mutex<HashMap<ThreadId, Option<Asker>>>,
+    looks: Mutex<HashMap<ThreadId, Option<Look>>>,
     /// There is something to store.
     filled: Notify,
     breaker: Breaker,
@@ -59,8 +59,8 @@ pub struct Tier {
 pub struct Found {
     /// The bytes.
     pub entry: Vec<u8>,
-    /// How long the store still keeps it, as of when it was asked.
-    pub left: Duration,
+    /// The store's time then, or a moment later, in milliseconds.
+    pub at: u64,
     /// The number of its place among those that were asked for.
     pub place: usize,
 }
@@ -75,22 +75,38 @@ struct Write {
     size: usize,
     /// When it ends.
     end: Instant,
-    seal: Box<dyn FnOnce() -> Option<Vec<u8>> + Send>,
+    /// Takes the end by the store's clock.
+    seal: Box<dyn FnOnce(u64) -> Option<Vec<u8>> + Send>,
 }
 
-/// What the store's clock showed.
+/// A connection for looks.
+#[derive(Clone)]
+struct Look {
+    asker: Asker,
+    clock: StoreClock,
+}
+
+/// What the store's clock showed, in milliseconds, between the question and the answer.
 #[derive(Clone, Copy)]
 struct StoreClock {
     millis: u64,
-    /// When the answer came. The clock was read before.
-    at: Instant,
+    asked: Instant,
+    answered: Instant,
 }
 
 impl StoreClock {
     /// The store's time at that instant, or a moment before.
-    fn at(self, instant: Instant) -> u64 {
-        let since = instant.saturating_duration_since(self.at);
-        self.millis.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    fn earliest(self, instant: Instant) -> u64 {
+        self.after(instant.saturating_duration_since(self.answered))
+    }
+
+    /// The store's time at that instant, or a moment later: both parts of the sum are cut to whole milliseconds.
+    fn latest(self, instant: Instant) -> u64 {
+        self.after(instant.saturating_duration_since(self.asked)).saturating_add(2)
+    }
+
+    fn after(self, time: Duration) -> u64 {
+        self.millis.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
@@ -101,7 +117,7 @@ impl Tier {
             wait: *settings.wait,
             reconnect: *settings.reconnect,
             connector: Connector::new(settings.clone()),
-            askers: Mutex::default(),
+            looks: Mutex::default(),
             filled: Notify::new(),
             breaker: Breaker::default(),
             writes,
@@ -114,14 +130,13 @@ impl Tier {
     pub async fn find(self: &Arc<Self>, places: &[EntryPlace]) -> Result<Option<Found>, Away> {
         let mut question = redis::pipe();
         for place in places {
-            question.cmd("GET").arg(place.name()).cmd("PTTL").arg(place.name());
+            question.cmd("GET").arg(place.name());
         }
-        let asked = self.ask(async |asker: &mut Asker| asker.ask_all(&question).await);
-        let answers: Vec<(Option<Vec<u8>>, i64)> = asked.await?;
-        Ok(answers.into_iter().enumerate().find_map(|(place, (entry, left))| {
-            let left = Duration::from_millis(u64::try_from(left).ok()?);
-            Some(Found { entry: entry?, left, place })
-        }))
+        let Look { mut asker, clock } = self.connection().ok_or(Away)?;
+        let answers: Vec<Option<Vec<u8>>> = self.ask(asker.ask_all(&question)).await?;
+        let at = clock.latest(Instant::now());
+        let mut answers = answers.into_iter().enumerate();
+        Ok(answers.find_map(|(place, entry)| Some(Found { entry: entry?, at, place })))
     }
 
     /// Whether this member is to fetch what belongs there, with that `asof`. It is not while another one does whose
@@ -136,31 +151,28 @@ impl Tier {
         let mut lease = redis::cmd("EVAL");
         lease.arg(LEASE).arg(1).arg(lease_of(place.name()));
         lease.arg(hex(least)).arg(hex(asof)).arg(LEASED.as_millis().to_string());
-        let leased = self.ask(async |asker: &mut Asker| asker.ask::<i64>(&lease).await);
-        Ok(leased.await? == 1)
+        let mut asker = self.connection().ok_or(Away)?.asker;
+        let leased: i64 = self.ask(asker.ask(&lease)).await?;
+        Ok(leased == 1)
     }
 
-    async fn ask<T>(
-        self: &Arc<Self>,
-        ask: impl AsyncFnOnce(&mut Asker) -> Result<T, StoreError>,
-    ) -> Result<T, Away> {
-        let mut asker = self.asker().ok_or(Away)?;
+    async fn ask<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, Away> {
         if !self.breaker.may_wait() {
             return Err(Away);
         }
-        let answer = timeout(self.wait, ask(&mut asker)).await;
+        let answer = timeout(self.wait, answer).await;
         self.breaker.note(answer.is_err());
         answer.ok().and_then(Result::ok).ok_or(Away)
     }
 
     /// The connection of this thread. The first time it begins to connect, in the thread's own runtime.
-    fn asker(self: &Arc<Self>) -> Option<Asker> {
+    fn connection(self: &Arc<Self>) -> Option<Look> {
         let thread = thread::current().id();
-        let mut askers = self.askers.lock();
-        if let Some(asker) = askers.get(&thread) {
-            return asker.clone();
+        let mut looks = self.looks.lock();
+        if let Some(look) = looks.get(&thread) {
+            return look.clone();
         }
-        askers.insert(thread, None);
+        looks.insert(thread, None);
         drop(tokio::spawn(Arc::clone(self).look_for(thread)));
         None
     }
@@ -171,7 +183,7 @@ impl Tier {
         loop {
             let began = Instant::now();
             let Err(error) = self.serve_looks(thread).await;
-            self.askers.lock().insert(thread, None);
+            self.looks.lock().insert(thread, None);
             tracing::debug!(%error, "no connection to look in the shared cache");
             if began.elapsed() > STABLE {
                 backoff.reset();
@@ -182,29 +194,29 @@ impl Tier {
 
     async fn serve_looks(&self, thread: ThreadId) -> Result<Infallible, StoreError> {
         let mut connection = self.connector.connect().await?;
-        self.askers.lock().insert(thread, Some(connection.asker.clone()));
         let place = connection.place.clone();
-        let looks = async {
-            let mut look = interval(LOOK);
-            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clocks = async {
             loop {
-                look.tick().await;
-                clock(&mut connection).await?;
+                let clock = clock(&mut connection).await?;
+                let asker = connection.asker.clone();
+                self.looks.lock().insert(thread, Some(Look { asker, clock }));
+                sleep(CLOCK).await;
             }
         };
         tokio::select! {
-            result = looks => result,
+            result = clocks => result,
             error = self.connector.moved(&place) => Err(error),
         }
     }
 
-    /// Stores an entry of about that size until then, some time later, when it is sealed too. Returns whether there is room in the queue.
+    /// Stores an entry of about that size until then, some time later. Then it is sealed too, with its end by the store's
+    /// clock. Returns whether there is room in the queue.
     pub fn keep(
         &self,
         name: String,
         size: usize,
         end: Instant,
-        seal: impl FnOnce() -> Option<Vec<u8>> + Send + 'static,
+        seal: impl FnOnce(u64) -> Option<Vec<u8>> + Send + 'static,
     ) -> bool {
         let size = size.saturating_add(ENTRY);
         if self.queued.fetch_add(size, Ordering::AcqRel).saturating_add(size) > MOST_QUEUED {
@@ -242,8 +254,8 @@ impl Tier {
     ) -> Result<Infallible, StoreError> {
         let mut connection = self.connector.connect().await?;
         let mut clock = clock(&mut connection).await?;
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ask = interval(CLOCK);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let place = connection.place.clone();
         let moved = self.connector.moved(&place);
         tokio::pin!(moved);
@@ -259,7 +271,7 @@ impl Tier {
                         }
                     }
                 }
-                _ = look.tick() => clock = self::clock(&mut connection).await?,
+                _ = ask.tick() => clock = self::clock(&mut connection).await?,
                 error = &mut moved => return Err(error),
             }
         }
@@ -272,16 +284,18 @@ impl Write {
         if self.end <= Instant::now() {
             return None;
         }
+        let end = clock.earliest(self.end);
         let mut set = redis::cmd("SET");
-        set.arg(&self.name).arg((self.seal)()?).arg("PXAT").arg(clock.at(self.end));
+        set.arg(&self.name).arg((self.seal)(end)?).arg("PXAT").arg(end);
         Some(set)
     }
 }
 
 async fn clock(connection: &mut Connection) -> Result<StoreClock, StoreError> {
+    let asked = Instant::now();
     let (seconds, micros): (u64, u64) = connection.ask(&redis::cmd("TIME")).await?;
     let millis = seconds.saturating_mul(1000).saturating_add(micros / 1000);
-    Ok(StoreClock { millis, at: Instant::now() })
+    Ok(StoreClock { millis, asked, answered: Instant::now() })
 }
 
 /// The name of the lease for the entry with that name.
@@ -291,8 +305,8 @@ fn lease_of(name: &str) -> String {
 
 impl fmt::Debug for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let askers = self.askers.lock();
-        write!(f, "Tier({} of {} threads)", askers.values().flatten().count(), askers.len())
+        let looks = self.looks.lock();
+        write!(f, "Tier({} of {} threads)", looks.values().flatten().count(), looks.len())
     }
 }
 
@@ -313,4 +327,4 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lasted longer was a good one.
 const STABLE: Duration = Duration::from_secs(10);
 /// How often the store is asked for its time, which also tells whether it answers.
-const LOOK: Duration = Duration::from_secs(5);
+const CLOCK: Duration = Duration::from_secs(5);

@@ -451,14 +451,26 @@ async fn what_is_altered_or_of_another_place_is_a_miss() {
         assert_eq!(two.admin().send(Method::DELETE, "/cache", "").await.status, 200);
         fleet.until_kept(&two).await;
     }
-    // One without an end, or with another one than it says, is older than it looks.
-    let three = fleet.member().await;
-    let () = fleet.store.ask(redis::cmd("SET").arg(name).arg(entry)).await;
-    assert!(!read(&three, &paths[0]).await.1.starts_with(SHARED));
-    let four = fleet.member().await;
-    let mut longer = redis::cmd("SET");
-    let () = fleet.store.ask(longer.arg(name).arg(entry).arg("PX").arg(700_000)).await;
-    assert!(!read(&four, &paths[0]).await.1.starts_with(SHARED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_ends_when_it_says_and_not_when_the_store_says() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let (one, two) = (fleet.member().await, fleet.member().await);
+    fleet.pigello.answers_with(("cache-control", "max-age=5"), 0);
+    let path = object();
+    let (name, entry) = &fleet.entry_of(&one, &path).await;
+    let without_end =
+        async || -> () { fleet.store.ask(redis::cmd("SET").arg(name).arg(entry)).await };
+    without_end().await;
+    assert!(read(&two, &path).await.1.starts_with(SHARED));
+    fleet.pigello.0.lock().version = 1;
+    while read(&one, &path).await.0 == 0 {}
+    without_end().await;
+    let before = looks(&two, "outdated").await;
+    let (version, cache_status) = read(&two, &path).await;
+    assert_eq!((version, cache_status.starts_with(SHARED)), (1, false), "{cache_status}");
+    assert_eq!(looks(&two, "outdated").await, before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

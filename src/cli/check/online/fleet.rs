@@ -7,15 +7,14 @@ use crate::{
     config::Settings,
     credentials::{KeyPlace, KeyReadError, KeySettings, KvVersion, Sources, VaultError, read_key},
     error::Chain,
-    fleet::{self, Findings, KeyError, Persistence, StoreError, Use},
+    fleet::{self, Findings, KeyError, Persistence, StoreError},
 };
 
 /// The steps, if there is a fleet, and the store's clock.
 pub(super) async fn look(settings: &Settings) -> (Vec<Step>, Option<Clock>) {
     let Some(fleet) = &settings.fleet else { return (Vec::new(), None) };
     let mut steps = keys(settings).await;
-    let used_for = if settings.cache.shared.enabled { Use::Entries } else { Use::Notices };
-    let (of_store, clock) = store(fleet, used_for).await;
+    let (of_store, clock) = store(fleet, settings.cache.shared.enabled).await;
     steps.extend(of_store);
     (steps, clock)
 }
@@ -74,9 +73,10 @@ fn key_remedy(key: &KeySettings, error: &KeyReadError) -> Option<String> {
     }
 }
 
-async fn store(settings: &fleet::Settings, used_for: Use) -> (Vec<Step>, Option<Clock>) {
+/// `has_entries` says whether it has entries of the shared cache, besides notices.
+async fn store(settings: &fleet::Settings, has_entries: bool) -> (Vec<Step>, Option<Clock>) {
     const WHAT: &str = "fleet store";
-    let findings = fleet::look(settings, used_for).await;
+    let findings = fleet::look(settings).await;
     let Findings { server, place, forbidden, policy, persistence, ahead } = match findings {
         Ok(findings) => findings,
         Err(error) => {
@@ -95,10 +95,10 @@ async fn store(settings: &fleet::Settings, used_for: Use) -> (Vec<Step>, Option<
         Step::good(rights, "allows what the gateway needs")
     } else {
         let found = format!("the user may not use {}", forbidden.join(", "));
-        Step::bad(rights, found).advise(Some(fleet::acl(settings, used_for)))
+        Step::bad(rights, found).advise(Some(fleet::acl(settings)))
     });
-    steps.push(memory(policy.as_deref(), used_for));
-    if used_for == Use::Entries {
+    steps.push(memory(policy.as_deref(), has_entries));
+    if has_entries {
         steps.push(disk(persistence));
     }
     let said_by = "the fleet's store".to_owned();
@@ -123,7 +123,7 @@ fn disk(persistence: Option<Persistence>) -> Step {
     )
 }
 
-fn memory(policy: Option<&str>, used_for: Use) -> Step {
+fn memory(policy: Option<&str>, has_entries: bool) -> Step {
     const WHAT: &str = "fleet store's memory";
     match policy {
         None => Step::skipped(WHAT, "the user may not use INFO, which tells `maxmemory-policy`"),
@@ -133,7 +133,7 @@ fn memory(policy: Option<&str>, used_for: Use) -> Step {
                 "set `maxmemory-policy noeviction`, or one of `volatile-…`; a store that is not a cache for others",
             ))
         }
-        Some("noeviction") if used_for == Use::Entries => {
+        Some("noeviction") if has_entries => {
             let found = "with `maxmemory-policy noeviction`, notices find no room when entries have taken all";
             Step::doubtful(WHAT, found).advise(Some(
                 "set `maxmemory-policy volatile-lru`: entries make room, and notices stay",

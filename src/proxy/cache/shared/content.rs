@@ -20,7 +20,7 @@ use crate::{
 
 /// What a member has stored.
 pub(super) enum Content {
-    Response(SharedResponse),
+    Response(Box<SharedResponse>),
     /// The response cannot be shared.
     NotShared,
 }
@@ -35,6 +35,8 @@ pub(super) struct SharedResponse {
     pub(super) chain: Option<Arc<str>>,
     /// How long it is of use, from the beginning of its fetch.
     pub(super) life: Duration,
+    /// When that ends, by the store's clock, in milliseconds.
+    pub(super) ends_in_store: u64,
     /// When that ends, by the clock of the member that fetched it.
     pub(super) ends: SystemTime,
 }
@@ -47,6 +49,7 @@ enum Head<'a> {
         request_id: String,
         chain: Option<&'a str>,
         life_ms: u64,
+        ends_in_store_ms: u64,
         ends_ms: u64,
         /// How many bytes of fields there are.
         fields: usize,
@@ -56,7 +59,12 @@ enum Head<'a> {
 
 impl Content {
     /// Writes a response. `chain` is that of this member's trail.
-    pub(super) fn write(stored: &StoredResponse, chain: Option<&str>, life: Duration) -> Vec<u8> {
+    pub(super) fn write(
+        stored: &StoredResponse,
+        chain: Option<&str>,
+        life: Duration,
+        ends_in_store_ms: u64,
+    ) -> Vec<u8> {
         let mut fields = Vec::with_capacity(512);
         for (name, value) in &stored.headers {
             if !SET_BY_ANSWER.contains(name) {
@@ -71,6 +79,7 @@ impl Content {
             request_id: provenance.request_id.to_string(),
             chain: provenance.chain.as_deref().or(chain),
             life_ms: millis(life),
+            ends_in_store_ms,
             ends_ms: millis(ends.duration_since(UNIX_EPOCH).unwrap_or_default()),
             fields: fields.len(),
         };
@@ -87,8 +96,16 @@ impl Content {
         let (length, rest) = content.split_first_chunk()?;
         let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
         let (head, rest) = rest.split_at_checked(length)?;
-        let Head::Response { status, request_id, chain, life_ms, ends_ms, fields } =
-            serde_json::from_slice(head).ok()?
+        let head = serde_json::from_slice(head).ok()?;
+        let Head::Response {
+            status,
+            request_id,
+            chain,
+            life_ms,
+            ends_in_store_ms,
+            ends_ms,
+            fields,
+        } = head
         else {
             return Some(Self::NotShared);
         };
@@ -96,20 +113,21 @@ impl Content {
         let mut headers = HeaderMap::with_capacity(16);
         let lines = fields.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
-            let colon = line.iter().position(|byte| *byte == b':')?;
-            let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let (name, value) = (parts.next()?, parts.next()?);
             let value = HeaderValue::from_maybe_shared(content.slice_ref(value)).ok()?;
             headers.try_append(HeaderName::from_bytes(name).ok()?, value).ok()?;
         }
-        Some(Self::Response(SharedResponse {
+        Some(Self::Response(Box::new(SharedResponse {
             status: StatusCode::from_u16(status).ok()?,
             headers,
             body: content.slice_ref(body),
             request_id: request_id.parse().ok()?,
             chain: chain.filter(|chain| is_chain(chain)).map(Into::into),
             life: Duration::from_millis(life_ms),
+            ends_in_store: ends_in_store_ms,
             ends: UNIX_EPOCH.checked_add(Duration::from_millis(ends_ms))?,
-        }))
+        })))
     }
 }
 
@@ -144,6 +162,7 @@ mod tests {
             request_id: "01939f2e-7c5a-7d3e-8a4b-1c2d3e4f5a6b".to_owned(),
             chain: Some("made0up"),
             life_ms: 1_500,
+            ends_in_store_ms: 1_800_000_000_001,
             ends_ms: 1_800_000_000_000,
             fields: fields.len(),
         };
@@ -152,7 +171,7 @@ mod tests {
 
     fn read(content: &[u8]) -> Option<SharedResponse> {
         match Content::read(&Bytes::copy_from_slice(content))? {
-            Content::Response(response) => Some(response),
+            Content::Response(response) => Some(*response),
             Content::NotShared => None,
         }
     }

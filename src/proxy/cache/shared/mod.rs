@@ -207,7 +207,6 @@ impl SharedTier {
     }
 
     async fn look_once(&self, part: &Part, wanted: &Wanted<'_>, result: &mut SharedResult) -> Once {
-        let asked = Instant::now();
         let found = match self.member.tier().find(&part.places).await {
             Ok(Some(found)) => found,
             Ok(None) => return Once::Nothing,
@@ -231,15 +230,14 @@ impl SharedTier {
             return Once::Nothing;
         }
         let Content::Response(response) = content else { return Once::NotShared };
-        // An entry lives as long as it says, whatever the store says.
-        let Some(age) = response.life.checked_sub(found.left) else {
+        let left = response.ends_in_store.checked_sub(found.at).map(Duration::from_millis);
+        let Some(age) = left.and_then(|left| response.life.checked_sub(left)) else {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         };
         let is_proved = wanted.epochs.horizon().and_then(|it| it.least([part.unproved]));
         let is_proved = is_proved.is_some_and(|least| opened.asof >= least);
-        let age = age.saturating_add(asked.elapsed());
-        let Some(stored) = stored(wanted, response, age, is_proved) else {
+        let Some(stored) = stored(wanted, *response, age, is_proved) else {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         };
@@ -253,7 +251,8 @@ impl SharedTier {
         let Fill { place, asof, began } = fill;
         let size = stored.body.len();
         let name = place.name().to_owned();
-        let seal = move || place.seal(asof, &Content::write(&stored, chain.as_deref(), life));
+        let seal =
+            move |end| place.seal(asof, &Content::write(&stored, chain.as_deref(), life, end));
         self.counts.kept(self.member.tier().keep(name, size, began + life, seal));
     }
 
@@ -261,7 +260,7 @@ impl SharedTier {
     pub(super) fn mark(&self, fill: Fill) {
         let Fill { place, asof, .. } = fill;
         let name = place.name().to_owned();
-        let seal = move || place.seal(asof, &Content::not_shared());
+        let seal = move |_| place.seal(asof, &Content::not_shared());
         self.member.tier().keep(name, 0, Instant::now() + MARKED_FOR, seal);
     }
 
