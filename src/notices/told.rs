@@ -17,13 +17,20 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Notes an event, and returns whether it is new. One that has neither an identifier nor a time always is.
+    /// Notes an event of a profile, or of all, and returns whether it is new. One that has neither an identifier nor a
+    /// time always is.
     pub(super) fn is_new(&mut self, profile: Option<&ProfileName>, event: &Event) -> bool {
         let Event { id, of_type, object, created_at } = event;
         if id.is_none() && created_at.is_none() {
             return true;
         }
-        let event = self.hasher.hash_one((profile, id, of_type, object, created_at));
+        let hash = |profile: Option<&ProfileName>| {
+            self.hasher.hash_one((profile, id, of_type, object, created_at))
+        };
+        if self.known.contains(&hash(None)) {
+            return false;
+        }
+        let event = hash(profile);
         let is_new = self.known.insert(event);
         if is_new {
             self.order.push_back(event);
@@ -54,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_told_once_for_each_profile() {
+    fn an_event_is_told_once_for_each_profile_or_for_all() {
         let mut told = Told::default();
         let (mine, other) = (ProfileName::new("mine"), ProfileName::new("other"));
         let event = |id: Option<&str>, second| Event {
@@ -66,6 +73,7 @@ mod tests {
         let one = event(Some("1"), 1);
         assert!(told.is_new(Some(&mine), &one) && !told.is_new(Some(&mine), &one));
         assert!(told.is_new(Some(&other), &one) && told.is_new(None, &one));
+        assert!(!told.is_new(None, &one) && !told.is_new(Some(&ProfileName::new("third")), &one));
         assert!(told.is_new(Some(&mine), &event(Some("2"), 1)));
         assert!(told.is_new(Some(&mine), &event(None, 1)));
         assert!(!told.is_new(Some(&mine), &event(None, 1)));
