@@ -23,7 +23,7 @@ pub(super) struct Heard {
 pub(super) struct Nudge {
     /// When the source is read.
     due: Option<Instant>,
-    /// No read comes before.
+    /// No read for what is told comes before.
     not_before: Option<Instant>,
     gap: Duration,
 }
@@ -49,15 +49,19 @@ impl Nudge {
 
     /// The source was read, and there is nothing left to look for, or it has not brought what was told of.
     pub(super) fn read(&mut self, is_content: bool, interval: Duration, now: Instant) {
+        let is_told = self.due.is_some_and(|due| due <= now);
         if is_content {
             self.due = None;
             self.gap = FIRST_GAP;
-        } else if self.due.is_some_and(|due| due <= now) {
+            self.not_before = self.not_before.map(|at| at.min(now + FIRST_GAP));
+        } else if is_told {
             self.gap = self.gap.saturating_mul(2);
             self.due = Some(now + self.gap).filter(|_| self.gap < interval);
         }
         self.gap = self.gap.min(interval.max(FIRST_GAP));
-        self.not_before = Some(now + self.gap);
+        if is_told {
+            self.not_before = Some(now + self.gap);
+        }
     }
 }
 
@@ -69,7 +73,7 @@ impl Heard {
     }
 }
 
-/// The time within which all gateways read.
-const SPREAD: Duration = Duration::from_millis(4_500);
+/// The time within which all gateways read: with a hub that reads every two seconds, all have a new version in five.
+const SPREAD: Duration = Duration::from_millis(2_500);
 /// The time between two reads for what was told.
 const FIRST_GAP: Duration = Duration::from_secs(5);
