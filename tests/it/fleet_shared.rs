@@ -113,6 +113,7 @@ struct Fleet {
     store: Store,
     pigello: Pigello,
     origin: String,
+    login: String,
 }
 
 impl Fleet {
@@ -121,7 +122,8 @@ impl Fleet {
         store.secret("key", KEY);
         store.secret("cache-key", OTHER_KEY);
         let (pigello, origin) = Pigello::start().await;
-        Some(Self { store, pigello, origin })
+        let login = store.let_in().await;
+        Some(Self { store, pigello, origin, login })
     }
 
     fn secret(&self, name: &str) -> String {
@@ -141,10 +143,11 @@ impl Fleet {
         );
         let tables = format!(
             "[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n\
-             [fleet.store]\naddress = \"{url}\"\nreconnect = \"300ms\"\nwait = \"1s\"\n\
+             [fleet.store]\naddress = \"{url}\"\nreconnect = \"300ms\"\nwait = \"1s\"\n{}\
              [cache.shared]\nenabled = true\n{more}\n\
              [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\nshared = true\n",
-            self.secret("key")
+            self.secret("key"),
+            self.login
         );
         Setup::plain(&self.origin).profile(&cache_key).with(&tables)
     }
@@ -569,6 +572,35 @@ async fn a_hot_object_is_fetched_once_or_twice_after_a_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_fetch_that_became_too_old_fetches_once_for_all() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let start = || async { fleet.setup("cache-key", "fill_wait = \"2s\"").start().await };
+    let gateways = join_all((0..4).map(|_| start())).await;
+    for gateway in &gateways {
+        until_sharing(gateway).await;
+    }
+    let path = object();
+    let looks = async || {
+        let stats: String = fleet.store.ask(redis::cmd("INFO").arg("commandstats")).await;
+        let (_, calls) = stats.split_once("cmdstat_mget:calls=").unwrap();
+        calls.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let (held, before) = (fleet.pigello.hold(), looks().await);
+    let changes = async {
+        fleet.pigello.until_read(&path, 1).await;
+        while looks().await < before + 4 {}
+        heard_by(&gateways[0], &gateways[1], &path).await;
+        fleet.pigello.until_read(&path, 2).await;
+        held.add_permits(100);
+    };
+    let calls = join_all(gateways.iter().map(|gateway| read(gateway, &path)));
+    let (answers, ()) = tokio::join!(calls, changes);
+    assert_eq!(fleet.pigello.reads(&path), 2);
+    let old = answers.iter().filter(|(version, _)| *version == 0).count();
+    assert!(old <= 1, "the first call alone began before the write: {answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_shared_is_told_and_nobody_waits_for_it() {
     let Some(fleet) = Fleet::new(&[]).await else { return };
     let (one, two) = (fleet.member().await, fleet.member().await);
@@ -618,6 +650,7 @@ async fn calls_go_on_without_the_store() {
         assert_eq!(read(&gateway, &fresh()).await.0, 0);
     }
     fleet.store.start_again();
+    fleet.store.let_in().await;
     until_found(&gateway).await;
 }
 

@@ -205,6 +205,7 @@ impl FetchJob {
             Look::Found(stored) => Arc::new(*stored),
             Look::Fetch(fill) => {
                 self.fill = fill;
+                self.begin_now();
                 return None;
             }
         };
@@ -214,6 +215,16 @@ impl FetchJob {
             Reuse::Fresh(left) | Reuse::Coherent(left) => Some((stored, left)),
             _ => None,
         }
+    }
+
+    /// The fetch begins now, and not when the call came. What changed while it waited for another member does not
+    /// overtake it.
+    fn begin_now(&mut self) {
+        let Self { cache, purges, provenance, request, .. } = self;
+        *purges = cache.store().purges();
+        let operation = provenance.operation.as_deref();
+        provenance.stamp = invalidate::stamp(cache, &request.head, operation);
+        provenance.mark = provenance.mark.renewed();
     }
 
     /// What is fetched, for the members of the fleet.

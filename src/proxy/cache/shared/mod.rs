@@ -3,7 +3,8 @@
 //! ```text
 //! miss ─ look ─┬─ new enough ───────────────────────────────────▶ answer, and stored here
 //!              └─ none, or too old ─ lease ─┬─ taken ──────────▶ fetch, and store for the others
-//!                                           └─ another's ─ wait, and look again, for `fill_wait`
+//!                        ▲                  └─ another's ─ wait, and look again, for `fill_wait`
+//!                        └─ if what the other one fetches has become too old ──┘
 //! ```
 //!
 //! The law: what this gives is never older than what this member itself could have in memory. Its age counts from the
@@ -170,20 +171,25 @@ impl SharedTier {
             Once::NotShared => return nothing(part, SharedResult::NotShared),
             Once::Nothing => {}
         }
-        let Some(((least, asof), place)) =
-            part.least(wanted).zip(self.member.position()).zip(part.places.first())
-        else {
-            // Nothing can be used just now. What is fetched is of use to the others all the same.
-            return nothing(part, result);
-        };
-        match self.member.tier().lease(place, least, asof).await {
-            Ok(true) => return nothing(part, result),
-            Ok(false) => {}
-            Err(_) => return (SharedResult::Away, Look::Fetch(None)),
-        }
         let end = Instant::now() + *self.settings.fill_wait;
         let last = LOOKS.last().copied().into_iter().cycle();
+        let mut asked_for = None;
         for pause in LOOKS.into_iter().chain(last) {
+            let Some(((least, asof), place)) =
+                part.least(wanted).zip(self.member.position()).zip(part.places.first())
+            else {
+                // Nothing can be used just now. What is fetched is of use to the others all the same.
+                return nothing(part, result);
+            };
+            // What another one fetches may have become too old meanwhile.
+            if asked_for.is_none_or(|asked| asked < least) {
+                asked_for = Some(least);
+                match self.member.tier().lease(place, least, asof).await {
+                    Ok(true) => return nothing(part, result),
+                    Ok(false) => {}
+                    Err(_) => return (SharedResult::Away, Look::Fetch(None)),
+                }
+            }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
