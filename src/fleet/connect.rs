@@ -17,12 +17,12 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind,
+    AsyncConnectionConfig, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
     RedisConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use rustls_pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::{TcpStream, UnixStream},
     sync::mpsc::{self, error::TrySendError},
     time::{sleep, timeout},
@@ -278,6 +278,7 @@ impl Connection {
             info = password.expose_to(|password| info.set_password(password));
         }
         let brought = Arc::<AtomicUsize>::default();
+        let stream = BufReader::with_capacity(READ, stream);
         let stream = Metered { stream, brought: Arc::clone(&brought) };
         let (pushes, inbox) = mpsc::channel(INBOX);
         let config = AsyncConnectionConfig::new()
@@ -321,18 +322,6 @@ impl Asker {
     /// Sends a command and waits for the answer.
     pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, StoreError> {
         let answer = command.query_async(&mut self.commands).await;
-        self.brought.store(0, Ordering::Relaxed);
-        answer.map_err(|error| StoreError::of_command(&error, ANSWER))
-    }
-}
-
-impl Asker {
-    /// Sends commands together and waits for their answers.
-    pub(super) async fn ask_all<T: FromRedisValue>(
-        &mut self,
-        commands: &Pipeline,
-    ) -> Result<T, StoreError> {
-        let answer = commands.query_async(&mut self.commands).await;
         self.brought.store(0, Ordering::Relaxed);
         answer.map_err(|error| StoreError::of_command(&error, ANSWER))
     }
@@ -395,7 +384,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Transport for S {}
 
 /// Ends a connection that brings much and answers nothing, because redis-rs keeps an answer until it is whole.
 struct Metered<S> {
-    stream: S,
+    /// redis-rs reads 8 KiB at a time, which is two entries.
+    stream: BufReader<S>,
     /// The bytes since the last answer.
     brought: Arc<AtomicUsize>,
 }
@@ -417,7 +407,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -447,5 +437,7 @@ const SENTINEL_LOOK: Duration = Duration::from_secs(10);
 const INBOX: usize = 1024;
 /// How long a command may take. One that takes longer ends the connection.
 const ANSWER: Span = Span::from_secs(2);
+/// As much is read from a connection at a time.
+const READ: usize = 32 * 1024;
 /// Answers and notices of a second are a tenth of it.
 const MOST_UNANSWERED: usize = 64 * 1024 * 1024;

@@ -58,7 +58,7 @@ pub fn acl(settings: &Settings) -> String {
     let all = key_of(&settings.name, "*");
     let select = if settings.store.database > 0 { " +select" } else { "" };
     format!(
-        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +set +del \
+        "ACL SETUSER pigello-gateway on >PASSWORD -@all '~{all}' '&{all}' +hello +subscribe +eval +time +get +mget +set +del \
          +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem +zremrangebyscore +hset +hget +hmget +hgetall \
          +hdel +expire +info{select}"
     )
@@ -95,6 +95,7 @@ fn needed(settings: &Settings) -> Vec<(&'static str, Cmd)> {
         command("EVAL", &["return 1", "1", &key]),
         command("TIME", &[]),
         command("GET", &[&key]),
+        command("MGET", &[&key]),
         // It is set only if it is there, and it never is.
         command("SET", &[&key, "", "XX"]),
         command("DEL", &[&key]),

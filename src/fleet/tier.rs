@@ -128,12 +128,12 @@ impl Tier {
 
     /// Looks for an entry in the first of these places that has one.
     pub async fn find(self: &Arc<Self>, places: &[EntryPlace]) -> Result<Option<Found>, Away> {
-        let mut question = redis::pipe();
+        let mut question = redis::cmd("MGET");
         for place in places {
-            question.cmd("GET").arg(place.name());
+            question.arg(place.name());
         }
         let Look { mut asker, clock } = self.connection().ok_or(Away)?;
-        let answers: Vec<Option<Vec<u8>>> = self.ask(asker.ask_all(&question)).await?;
+        let answers: Vec<Option<Vec<u8>>> = self.ask(asker.ask(&question)).await?;
         let at = clock.latest(Instant::now());
         let mut answers = answers.into_iter().enumerate();
         Ok(answers.find_map(|(place, entry)| Some(Found { entry: entry?, at, place })))

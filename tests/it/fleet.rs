@@ -7,7 +7,7 @@ use pigello_gateway::{cli::check, fleet};
 use pigello_mock::EXAMPLE_SUBTENANT;
 use serde_json::Value;
 
-use crate::support::{Authority, Gateway, Setup, Store, dns, free_port, pigello};
+use crate::support::{Authority, Gateway, Setup, Store, acl_of_manual, dns, free_port, pigello};
 
 const PASSWORD: &str = "made-up-password-of-the-store";
 /// Made up: 32 bytes in Base64.
@@ -59,27 +59,17 @@ async fn metrics(gateway: &Gateway) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_connects_as_the_user_of_the_acl_and_says_so() {
     let Some(store) = Store::valkey(&[]) else { return };
-    let mut user = redis::cmd("ACL");
-    user.arg(&["SETUSER", "gateway", "on", &format!(">{PASSWORD}")]);
-    user.arg(&["-@all", "+hello", "+select", "+subscribe", "+eval", "+time", "+xadd"]);
-    user.arg(&["+xrange", "+xrevrange", "+publish", "~pgw:{test}:*", "&pgw:{test}:*"]);
-    user.arg(&["+get", "+set", "+del"]);
-    user.arg(&["+zadd", "+zcard", "+zrange", "+zrem", "+zremrangebyscore"]);
-    user.arg(&["+hset", "+hget", "+hmget", "+hgetall", "+hdel", "+expire"]);
-    let () = store.ask(&user).await;
-    let file = store.secret("password", &format!("{PASSWORD}\n"));
-    let keys = format!(
-        "address = \"{}\"\ndatabase = 3\nusername = \"gateway\"\npassword_file = \"{}\"",
-        store.address(),
-        file.display()
-    );
+    let login = store.let_in().await;
+    let select = ["SETUSER", "pigello-gateway", "+select"];
+    let () = store.ask(redis::cmd("ACL").arg(&select)).await;
+    let keys = format!("address = \"{}\"\ndatabase = 3\n{login}", store.address());
     let pigello = pigello().await;
     let gateway = Setup::new(&pigello).with(&fleet(&store, &keys)).start().await;
     let fleet = until_connected(&gateway).await;
     assert_eq!(fleet["store"][0], store.address());
     assert!(fleet["server"].as_str().unwrap().starts_with("valkey 9."), "{fleet}");
     let clients: String = store.ask(redis::cmd("CLIENT").arg("LIST")).await;
-    assert!(clients.contains("db=3") && clients.contains("user=gateway"), "{clients}");
+    assert!(clients.contains("db=3") && clients.contains("user=pigello-gateway"), "{clients}");
     let metrics = metrics(&gateway).await;
     assert!(metrics.contains("pigello_gateway_fleet_connected 1"), "{metrics}");
     assert!(metrics.contains("pigello_gateway_fleet_connections_total 1"), "{metrics}");
@@ -247,13 +237,25 @@ async fn another_fleet_needs_a_restart_and_any_other_reload_keeps_the_connection
     assert_eq!((&fleet["connections"], &fleet["hearing"]), (&1.into(), &true.into()));
 }
 
+/// The settings of a fleet with those of its store.
+fn settings(name: &str, store: &str) -> fleet::Settings {
+    let store = toml_edit::de::from_str(store).unwrap();
+    let (name, key) = (name.to_owned(), fleet::KeySource::default());
+    fleet::Settings { name, key, store, role: fleet::Role::Hub, instance: None }
+}
+
 /// What a check finds.
 async fn look(tables: &str) -> Result<fleet::Findings, fleet::StoreError> {
-    let settings: fleet::StoreSettings = toml_edit::de::from_str(tables).unwrap();
-    let (name, key) = ("test".to_owned(), fleet::KeySource::default());
-    let (role, instance) = (fleet::Role::Hub, None);
-    let settings = fleet::Settings { name, key, store: settings, role, instance };
-    fleet::look(&settings).await
+    fleet::look(&settings("test", tables)).await
+}
+
+#[test]
+fn manual_example_and_check_name_the_same_rights() {
+    let told = fleet::acl(&settings("prod", "address = \"localhost\"")).replace('\'', "");
+    assert_eq!(told, acl_of_manual());
+    let (_, rights) = told.split_once("-@all ").unwrap();
+    let example = include_str!("../../deploy/kubernetes/store/valkey.yaml");
+    assert!(example.replace("\\\n#   ", "").contains(rights), "{rights}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +275,7 @@ async fn a_check_finds_version_rights_policy_and_clock() {
         file.display()
     );
     let findings = look(&keys).await.unwrap();
-    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET SET DEL ZADD ZCARD ZRANGE ZREM \
+    let needed = "SUBSCRIBE XRANGE XREVRANGE XADD PUBLISH EVAL TIME GET MGET SET DEL ZADD ZCARD ZRANGE ZREM \
                   ZREMRANGEBYSCORE HSET HGET HMGET HGETALL HDEL EXPIRE";
     assert_eq!(findings.forbidden.join(" "), needed);
     assert_eq!((findings.policy, findings.ahead), (None, None));

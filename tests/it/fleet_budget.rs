@@ -13,10 +13,6 @@ use crate::{
 /// The keys of a profile with fifty calls a second.
 const BUDGET: &str = "budget = { rate = 50, burst = 50 }\n";
 
-/// What the store's user may run.
-const RIGHTS: &str = "+hello +subscribe +eval +time +xadd +xrange +xrevrange +publish +zadd +zcard +zrange +zrem \
-                      +zremrangebyscore +hset +hget +hmget +hgetall +hdel +expire";
-
 /// What answers nothing from memory.
 const NO_CACHE: &str = "[cache]\nenabled = false\n";
 
@@ -62,24 +58,14 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Makes the user with the rights that the manual names.
-    async fn let_in(store: &Store) {
-        let mut user = redis::cmd("ACL");
-        user.arg("SETUSER").arg("gateway").arg("on").arg(">made-up-password").arg("-@all");
-        user.arg("~pgw:{test}:*").arg("&pgw:{test}:*").arg(RIGHTS.split(' ').collect::<Vec<_>>());
-        let () = store.ask(&user).await;
-    }
-
     async fn start(count: usize, budget: &str) -> Option<Self> {
         let store = Store::valkey(&[])?;
         let (_, address) = Pigello::start().await;
         let key = store.secret("key", KEY);
-        Self::let_in(&store).await;
-        let password = store.secret("password", "made-up-password");
+        let login = store.let_in().await;
         let tables = member(&store, &key);
         let tables = tables.split("[[cache.rules]]").next().unwrap();
-        let tables =
-            format!("{tables}username = \"gateway\"\npassword_file = \"{}\"\n", password.display());
+        let tables = format!("{tables}{login}");
         let mut gateways = Vec::new();
         for _ in 0..count {
             let setup = Setup::plain(&format!("http://{address}")).profile(budget);
@@ -152,7 +138,7 @@ async fn without_the_store_each_has_its_share_or_what_is_configured() {
             }
         }
         fleet.store.start_again();
-        Fleet::let_in(&fleet.store).await;
+        fleet.store.let_in().await;
         until_source(&fleet.gateways[0], "lease").await;
         call_until_sent(&fleet.gateways[0], 10).await;
     }

@@ -18,7 +18,7 @@ pub use gateway::{Gateway, OPERATE_TOKEN, READ_TOKEN, Setup, trail_lines};
 pub use process::Process;
 pub use proxy::{BreakingProxy, Weather};
 pub use recorder::Recorder;
-pub use store::{Store, free_port};
+pub use store::{Store, acl_of_manual, free_port};
 pub use tls_server::{TlsServer, server_config, vault_answer};
 pub use waiting::{Waiting, until_blank_line};
 

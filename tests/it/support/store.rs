@@ -17,6 +17,14 @@ use tempfile::TempDir;
 
 use super::skip;
 
+const PASSWORD: &str = "invented-password-of-the-store";
+
+/// The command of the manual that makes the user of a fleet.
+pub fn acl_of_manual() -> &'static str {
+    const PAGE: &str = include_str!("../../../docs/src/how-to/fleet.md");
+    PAGE.lines().map(str::trim).find(|line| line.starts_with("ACL SETUSER")).unwrap()
+}
+
 /// A server, or a sentinel.
 pub struct Store {
     program: PathBuf,
@@ -85,6 +93,19 @@ impl Store {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
+    }
+
+    /// Makes the user of the fleet `test`, with the rights that the manual names. Returns the keys of `[fleet.store]`.
+    pub async fn let_in(&self) -> String {
+        let mut words = acl_of_manual().split(' ');
+        let mut user = redis::cmd(words.next().unwrap());
+        for word in words {
+            user.arg(word.replace("PASSWORD", PASSWORD).replace("{prod}", "{test}"));
+        }
+        let () = self.ask(&user).await;
+        let password = self.secret("password", &format!("{PASSWORD}\n"));
+        let password = password.display();
+        format!("username = \"pigello-gateway\"\npassword_file = \"{password}\"\n")
     }
 
     /// Kills it.
