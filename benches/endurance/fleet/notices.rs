@@ -169,7 +169,8 @@ impl Known {
     }
 }
 
-const RULE: &str = "[[cache.rules]]\noperations = [\"subtenant.get\", \"tenant.get\"]\nttl = \"10m\"\nshared = true\n";
+const RULE: &str = "[[cache.rules]]\noperations = [\"subtenant.get\", \"tenant.get\"]\n\
+                    ttl = \"1m\"\ncoherent_ttl = \"10m\"\nshared = true\n";
 /// The default interval of the event log.
 const INTERVAL: Duration = Duration::from_secs(5);
 const HUB: &str = "[notices]\nevent_log = \"poll\"\ninterval = \"5s\"\n\
