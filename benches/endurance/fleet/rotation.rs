@@ -61,15 +61,15 @@ enum Source {
     Directories(Vec<Mounted>),
 }
 
-/// How a new version is found.
+/// Who finds a new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Found {
     /// Hubs read the vault every two seconds.
-    ByHubs,
+    Hubs,
     /// One member is told, as by `pigello-gateway refresh`.
-    ByOneThatIsTold,
+    OneThatIsTold,
     /// Everybody sees its own files change.
-    ByAll,
+    All,
 }
 
 /// The gateways, and what their callers see.
@@ -122,12 +122,12 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     fleet.until_all_are_listed().await;
     let (stop, callers) = fleet.callers(options.rate);
     let kinds: &[_] = match options.source {
-        SourceKind::Vault => &[Found::ByHubs, Found::ByOneThatIsTold],
-        SourceKind::Directory => &[Found::ByAll],
+        SourceKind::Vault => &[Found::Hubs, Found::OneThatIsTold],
+        SourceKind::Directory => &[Found::All],
     };
     for number in 0..options.rotations {
         for kind in kinds {
-            progress(format_args!("rotation {number}, found {kind:?}"));
+            progress(format_args!("rotation {number}, found by {kind:?}"));
             fleet.rotate(*kind).await;
         }
     }
@@ -223,7 +223,7 @@ impl Fleet {
         self.upstream.accept(Mark::A, before, self.good);
         let written = Instant::now();
         self.write(self.good).await;
-        if found == Found::ByOneThatIsTold {
+        if found == Found::OneThatIsTold {
             assert!(self.gateways.last().unwrap().refresh().await, "it reads its credentials");
         }
         self.until_used(self.good, written).await;
@@ -303,11 +303,11 @@ impl Fleet {
     fn report(&self, report: &mut Report, tally: &Tally, wrong: &[Wrong]) {
         for (found, times) in &self.in_use {
             for (who, times) in [("the first gateway", &times.first), ("a gateway", &times.each)] {
-                report.latencies(&format!("until {who} uses it, found {found:?},"), times);
+                report.latencies(&format!("until {who} uses it, found by {found:?},"), times);
             }
             let slowest = Duration::from_micros(times.each.max());
             report.promise(
-                format!("a good version is in use everywhere in less than 5 s, found {found:?}"),
+                format!("a good version is in use everywhere in less than 5 s, found by {found:?}"),
                 slowest < Duration::from_secs(5),
                 format_args!("{slowest:?}"),
             );
