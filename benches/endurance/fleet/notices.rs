@@ -49,6 +49,8 @@ struct Known {
     shown: Vec<Instant>,
     /// Members and gateways that do not know it.
     missing: usize,
+    /// How many calls Pigello got for the object since.
+    fetches: usize,
 }
 
 pub async fn run(common: &Common, options: &Options) -> Report {
@@ -82,7 +84,7 @@ async fn by_webhook(
     people: &[Person],
 ) {
     let (mut heard, mut shown, mut after) = (histogram(), histogram(), histogram());
-    let mut missing = 0;
+    let (mut missing, mut fetches) = (0, 0);
     for (number, person) in people.iter().enumerate() {
         if number.is_multiple_of(20) {
             progress(format_args!("webhook {number}"));
@@ -97,8 +99,14 @@ async fn by_webhook(
             record(&mut after, at.saturating_duration_since(answered));
         }
         missing += known.missing;
+        fetches = fetches.max(known.fetches);
         known.record(&mut heard, &mut shown);
     }
+    report.promise(
+        "Pigello gets at most 2 calls for an object that all gateways read when it has changed",
+        fetches <= 2,
+        format_args!("{fetches} at most"),
+    );
     report.latencies("by webhook, from a change until a member has heard of it,", &heard);
     report.latencies("by webhook, from a change until a gateway shows it,", &shown);
     let counts = webhook.counts();
@@ -143,6 +151,7 @@ async fn follow(world: &World, crowd: &Crowd, person: &Person) -> Known {
     }
     // That it was made.
     crowd.forget(&person.id);
+    let before = calls_for(world, person);
     let made = Instant::now();
     let body = json!({ "first_name": version_text(1) });
     let (status, answer) = world.activation.elsewhere(Method::PATCH, &person.path, &body);
@@ -156,7 +165,14 @@ async fn follow(world: &World, crowd: &Crowd, person: &Person) -> Known {
     let heard = crowd.heard(&person.id, MISSING).await;
     let shown: Vec<_> = showing.join_all().await.into_iter().flatten().collect();
     let missing = crowd.len() + world.gateways.len() - heard.len() - shown.len();
-    Known { made, heard, shown, missing }
+    let fetches = calls_for(world, person) - before;
+    Known { made, heard, shown, missing, fetches }
+}
+
+/// How many of the calls that Pigello remembers were about an object.
+fn calls_for(world: &World, person: &Person) -> usize {
+    let calls = world.pigello().requests();
+    calls.iter().filter(|call| call.target == person.path).count()
 }
 
 impl Known {
