@@ -288,6 +288,17 @@ impl Gateway {
         sets.map(|set| set["confirmed_at"].clone()).collect()
     }
 
+    /// Runs a command that asks it, and returns whether it ended well and what it said.
+    pub async fn ask_by_command(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(&self.setup.program);
+        command.args(arguments).arg("--address").arg(self.address("admin").to_string());
+        command.arg("--token-file").arg(self.path("tokens"));
+        command.env_clear().stdin(Stdio::null());
+        let ended = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// What `/status` says.
     pub async fn status(&self) -> Value {
         serde_json::from_slice(&self.admin(Method::GET, "/status").await.1).unwrap_or_default()

@@ -128,6 +128,10 @@ enum Scenario {
     FleetFresh(fleet::fresh::Options),
     /// Twenty gateways share a budget of calls, and some want far more than others
     FleetBudget(fleet::budget::Options),
+    /// Objects change at Pigello, which tells one hub: how fast it is at a thousand members
+    FleetNotices(fleet::notices::Options),
+    /// A secret is rotated in twenty gateways, and wrong ones are tried by few
+    FleetRotation(fleet::rotation::Options),
     /// What a read costs that another gateway of the fleet has fetched
     FleetTier(fleet::tier::Options),
     /// Objects change while notices of it are lost, late and broken: no read is older than promised
@@ -169,6 +173,8 @@ fn main() -> ExitCode {
             Scenario::Fleet(options) => fleet::run(&common, &options).await,
             Scenario::FleetFresh(options) => fleet::fresh::run(&common, &options).await,
             Scenario::FleetBudget(options) => fleet::budget::run(&common, &options).await,
+            Scenario::FleetNotices(options) => fleet::notices::run(&common, &options).await,
+            Scenario::FleetRotation(options) => fleet::rotation::run(&common, &options).await,
             Scenario::FleetTier(options) => fleet::tier::run(&common, &options).await,
             Scenario::Fresh(options) => fresh::run(&common, &options).await,
             Scenario::Forged(options) => forged::run(&common, &options).await,

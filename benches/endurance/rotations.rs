@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum SourceKind {
+pub enum SourceKind {
     /// A folder mounted as Kubernetes does it, whose link is exchanged
     Directory,
     /// OpenBao, named by `BAO_BIN`

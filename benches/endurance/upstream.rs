@@ -5,7 +5,7 @@
 //! (any more, or yet), and 200 to the rest, with the set it saw in `X-Set` and in the body. What a
 //! query asks for besides: `size=N` a body of so many bytes, `stall` no answer at all, `half` only
 //! half of one, `status=N` that status (429 with `Retry-After: 7`), `hold=N` no answer, and word to whoever waits for number N, `gate` an answer once the gate is
-//! open.
+//! open. `by=N` says which gateway it comes through.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -68,6 +68,8 @@ struct Seen {
     mixed: AtomicU64,
     unknown: AtomicU64,
     versions: Mutex<BTreeSet<(Mark, u64)>>,
+    /// Which gateways sent each version, of those that say who they are.
+    senders: Mutex<BTreeMap<u64, BTreeSet<u64>>>,
     /// How often each call came, by its `X-Request-Id`; in parts, so that nobody waits long.
     ids: [Mutex<HashMap<u128, u32>>; 16],
     holds: Mutex<HashMap<u64, oneshot::Sender<()>>>,
@@ -185,6 +187,11 @@ impl Upstream {
         self.seen.versions.lock().len()
     }
 
+    /// Which gateways have sent a version, of those that say who they are.
+    pub fn senders(&self, version: u64) -> BTreeSet<u64> {
+        self.seen.senders.lock().get(&version).cloned().unwrap_or_default()
+    }
+
     /// How often each call came.
     pub fn ids(&self) -> HashMap<u128, u32> {
         let parts = self.seen.ids.iter();
@@ -245,6 +252,10 @@ impl Seen {
         };
         if good.arrived.send_if_modified(newer) {
             self.versions.lock().insert((mark, version));
+        }
+        let by = request.uri().query().and_then(|query| query.strip_prefix("by="));
+        if let Some(by) = by.and_then(|by| by.parse().ok()) {
+            self.senders.lock().entry(version).or_default().insert(by);
         }
         if !range.contains(&version) {
             self.unknown.fetch_add(1, Ordering::SeqCst);

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::world::{self, World};
+use super::{
+    store::StoreKind,
+    world::{self, World},
+};
 use crate::{
     Common,
     call::LIST,
@@ -21,15 +24,18 @@ pub struct Options {
     /// For how long it is measured, in seconds
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// What they share
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
 }
 
 pub async fn run(common: &Common, options: &Options) -> Report {
     let mut report = Report::new("fleet-budget");
-    let store = world::store();
+    let store = world::store(options.store);
     let mut world = World::new(1).await;
     for number in 0..options.gateways {
         progress(format_args!("gateway {number}"));
-        world.add(common, store.port(), TABLES).await;
+        world.add(common, &store.way(), TABLES).await;
     }
     world.until_hearing().await;
     let wanted: Vec<f64> =

@@ -12,11 +12,13 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use pigello_gateway::fleet::{
-    Change, Hearing, Key, KeyRing, KeySource, Member, Pause, Position, Record, Role, Settings,
-    StoreSettings, Written,
+    Change, Hearing, Key, KeyRing, KeySource, Member, Noted, Pause, Position, Record, Role,
+    Settings, Written,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use super::store::Way;
 
 /// The members, which end with this value.
 pub struct Crowd {
@@ -26,7 +28,7 @@ pub struct Crowd {
     running: JoinSet<()>,
 }
 
-/// What one member heard: the path of a write, or the operation of a pause, and when.
+/// What one member heard: the path of a write, the object of an event, or the operation of a pause, and when.
 #[derive(Debug, Default)]
 struct Ear(Mutex<HashMap<Box<str>, Instant>>);
 
@@ -34,10 +36,11 @@ impl Hearing for Ear {
     fn hear(&self, _: Position, changes: Vec<Change>) {
         let now = Instant::now();
         for change in changes {
-            let (Change::Written(Written { path: what, .. })
-            | Change::Pause(Pause { operation: Some(what), .. })) = change
-            else {
-                continue;
+            let what = match change {
+                Change::Written(Written { path: what, .. })
+                | Change::Pause(Pause { operation: Some(what), .. }) => what,
+                Change::Event(Noted { object: Some(object), .. }) => object.to_string().into(),
+                _ => continue,
             };
             self.0.lock().entry(what).or_insert(now);
         }
@@ -50,21 +53,16 @@ impl Hearing for Ear {
 
 impl Crowd {
     /// So many members of the fleet whose key is in that file.
-    pub fn start(count: usize, fleet: &str, key_file: &Path, port: u16) -> Self {
+    pub fn start(count: usize, fleet: &str, key_file: &Path, way: &Way) -> Self {
         let (ending, mut running) = (CancellationToken::new(), JoinSet::new());
         let (mut members, mut ears) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let store = StoreSettings {
-                address: Some(format!("127.0.0.1:{port}").parse().unwrap()),
-                tls: false,
-                ..StoreSettings::default()
-            };
             let settings = Settings {
                 name: fleet.to_owned(),
                 role: Role::Member,
                 instance: Some(format!("member-{number}")),
                 key: KeySource::default(),
-                store,
+                store: way.settings(),
             };
             let ring = KeyRing::new();
             ring.put(Key::of_file(&fs::read(key_file).unwrap()).unwrap());
@@ -89,14 +87,26 @@ impl Crowd {
 
     /// When each of them heard of that. Those that have not within the time are missing.
     pub async fn heard(&self, what: &str, within: Duration) -> Vec<Instant> {
+        self.heard_by(self.len(), what, within).await
+    }
+
+    /// The same, once so many have heard of it.
+    pub async fn heard_by(&self, count: usize, what: &str, within: Duration) -> Vec<Instant> {
         let begun = Instant::now();
         loop {
             let heard: Vec<_> =
                 self.ears.iter().filter_map(|ear| ear.0.lock().get(what).copied()).collect();
-            if heard.len() == self.ears.len() || begun.elapsed() > within {
+            if heard.len() >= count || begun.elapsed() > within {
                 return heard;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Forgets what was heard of that.
+    pub fn forget(&self, what: &str) {
+        for ear in &self.ears {
+            ear.0.lock().remove(what);
         }
     }
 

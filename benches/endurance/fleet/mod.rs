@@ -1,11 +1,13 @@
 //! A fleet of a thousand: twenty real gateways, and 980 members of the gateway's own client of the bus, on one real
-//! Valkey. How fast is a purge everywhere, how fast a pause, what do calls notice of a store that hangs, and how
+//! store. How fast is a purge everywhere, how fast a pause, what do calls notice of a store that hangs, and how
 //! long does everybody take to come back to one that is empty?
 
 pub mod budget;
 mod crowd;
 pub mod fresh;
+pub mod notices;
 mod relay;
+pub mod rotation;
 mod store;
 pub mod tier;
 mod world;
@@ -22,7 +24,11 @@ use pigello_mock::Fault;
 use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
-use self::{crowd::Crowd, store::Store, world::World};
+use self::{
+    crowd::Crowd,
+    store::{Store, StoreKind},
+    world::World,
+};
 use super::{
     Common,
     call::{Caller, LIST},
@@ -46,17 +52,20 @@ pub struct Options {
     /// How many windows with the store, and as many with one that hangs
     #[arg(long, default_value_t = 4)]
     windows: u32,
+    /// What they share
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
 }
 
 pub async fn run(common: &Common, options: &Options) -> Report {
     let mut report = Report::new("fleet");
-    let mut store = world::store();
+    let mut store = world::store(options.store);
     let mut world = World::new(PEOPLE).await;
     for number in 0..options.gateways {
         progress(format_args!("gateway {number}"));
-        world.add(common, store.port(), TABLES).await;
+        world.add(common, &store.way(), TABLES).await;
     }
-    let crowd = Crowd::start(options.members, world::FLEET, &world.key_file(), store.port());
+    let crowd = Crowd::start(options.members, world::FLEET, &world.key_file(), &store.way());
     let joined = until_all_hear(&world, &crowd).await;
     report.figure("until all members hear each other after a start (ms)", millis(joined));
     writes(&mut report, &world, &crowd, options).await;
@@ -105,23 +114,8 @@ async fn writes(report: &mut Report, world: &World, crowd: &Crowd, options: &Opt
         let version = u32::try_from(number + 1).unwrap();
         let mut readers = JoinSet::new();
         for gateway in 1..world.gateways.len() {
-            let mut reader = Caller::new(world.main(gateway));
-            reader.get(&person.path).await.unwrap();
-            assert!(reader.get(&person.path).await.unwrap().is_hit(), "it is in memory");
-            let path = person.path.clone();
-            readers.spawn(async move {
-                let begun = Instant::now();
-                loop {
-                    let answer = reader.get(&path).await.unwrap();
-                    if first_name(&answer.body) == version_text(version) {
-                        return Some(Instant::now());
-                    }
-                    if begun.elapsed() > MISSING {
-                        return None;
-                    }
-                    sleep(Duration::from_millis(1)).await;
-                }
-            });
+            let reader = reader_of(world, gateway, &person.path).await;
+            readers.spawn(until_shown(reader, person.path.clone(), version));
         }
         let body = Bytes::from(json!({ "first_name": version_text(version) }).to_string());
         let answer = writer.call(Method::PATCH, &person.path, body).await.unwrap();
@@ -153,6 +147,29 @@ async fn writes(report: &mut Report, world: &World, crowd: &Crowd, options: &Opt
             && max < Duration::from_secs(5),
         format_args!("{p50:?}, {p99:?}, {max:?}, {missing} missing"),
     );
+}
+
+/// A reader of a gateway that has an object in memory.
+async fn reader_of(world: &World, gateway: usize, path: &str) -> Caller {
+    let mut reader = Caller::new(world.main(gateway));
+    reader.get(path).await.unwrap();
+    assert!(reader.get(path).await.unwrap().is_hit(), "it is in memory");
+    reader
+}
+
+/// Reads an object until it is that version, and returns when it was; `None` if it does not come.
+async fn until_shown(mut reader: Caller, path: String, version: u32) -> Option<Instant> {
+    let begun = Instant::now();
+    loop {
+        let answer = reader.get(&path).await.unwrap();
+        if first_name(&answer.body) == version_text(version) {
+            return Some(Instant::now());
+        }
+        if begun.elapsed() > MISSING {
+            return None;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// An object that everybody wants changes, and everybody asks for it at once.

@@ -8,7 +8,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{store::Store, world::KEY};
+use super::{
+    store::{Store, StoreKind, Way},
+    world::{self, KEY},
+};
 use crate::{
     Common,
     call::{Answer, Caller, subtenant},
@@ -26,6 +29,9 @@ pub struct Options {
     /// How many objects are read in each
     #[arg(long, default_value_t = 3_000)]
     objects: u64,
+    /// What they share
+    #[arg(long, value_enum, default_value_t)]
+    store: StoreKind,
 }
 
 /// What a gateway took for the reads of one round.
@@ -38,10 +44,10 @@ struct Round {
 
 pub async fn run(common: &Common, options: &Options) -> Report {
     let mut report = Report::new("fleet-tier");
-    let (upstream, store) = (Upstream::start().await, Store::start(&[]));
+    let (upstream, store) = (Upstream::start().await, Store::start(options.store, &[]));
     upstream.forget_ids();
-    let mut first = start(common, &upstream, Some(store.port())).await;
-    let mut second = start(common, &upstream, Some(store.port())).await;
+    let mut first = start(common, &upstream, Some(&store.way())).await;
+    let mut second = start(common, &upstream, Some(&store.way())).await;
     let mut alone = start(common, &upstream, None).await;
     for gateway in [&first, &second] {
         while gateway.status().await["fleet"]["hearing"] != true {
@@ -100,23 +106,19 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     report
 }
 
-/// A gateway, in a fleet with the store at that port, or alone.
-async fn start(common: &Common, upstream: &Upstream, port: Option<u16>) -> Gateway {
+/// A gateway, in a fleet with the store that is reached that way, or alone.
+async fn start(common: &Common, upstream: &Upstream, way: Option<&Way>) -> Gateway {
     let setup = Setup::new(common, upstream).set("RUNTIME__WORKERS", "1").and(
         "[cache]\nmax_bytes = \"512MiB\"\n[[cache.rules]]\noperations = [\"subtenant.get\"]\nttl = \"10m\"\nshared = true\n",
     );
-    let Some(port) = port else { return setup.start().await };
+    let Some(way) = way else { return setup.start().await };
     setup.write_secret("fleet-key", &format!("{KEY}\n"));
     let key = setup.path("fleet-key").display().to_string();
     let setup = setup
         .set("PROFILES__A__CACHE_KEY__SOURCE", "file")
-        .set("PROFILES__A__CACHE_KEY__PATH", key.as_str())
+        .set("PROFILES__A__CACHE_KEY__PATH", key)
         .set("CACHE__SHARED__ENABLED", "true")
-        .set("FLEET__NAME", "bench")
-        .set("FLEET__KEY__SOURCE", "file")
-        .set("FLEET__KEY__PATH", key)
-        .set("FLEET__STORE__ADDRESS", format!("127.0.0.1:{port}"))
-        .set("FLEET__STORE__TLS", "false");
+        .and(&world::fleet_tables("member", "one", way));
     setup.start().await
 }
 

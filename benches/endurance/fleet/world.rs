@@ -2,14 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use pigello_mock::{Activation, ActivationHandle, Handle, MockPigello, Options};
+use pigello_mock::{
+    Activation, ActivationHandle, Handle, MockPigello, Options, Webhook, WebhookHandle,
+};
 use tokio::time::{Instant, sleep};
 
-use super::store::Store;
+use super::store::{Store, StoreKind, Way};
 use crate::{
     Common,
     gateway::{Gateway, Setup},
-    noticed::{Person, people_of},
+    noticed::{Person, TOKEN, people_of},
 };
 
 /// All of it.
@@ -33,19 +35,18 @@ impl World {
         self.mock.handle()
     }
 
-    /// Starts a gateway that reaches the store at that port, with these tables. The first two are hubs.
-    pub async fn add(&mut self, common: &Common, port: u16, tables: &str) {
+    /// Starts a gateway that reaches the store that way, with these tables. The first two are hubs.
+    pub async fn add(&mut self, common: &Common, way: &Way, tables: &str) {
         let number = self.gateways.len();
         let role = if number < HUBS { "hub" } else { "member" };
+        let fleet = fleet_tables(role, &format!("gateway-{number:02}"), way);
         let text = format!(
             "[profiles.p]\nupstream = \"{}\"\nca_file = \"ca.pem\"\ncredentials = \"p\"\n\
              cache_key = {{ source = \"file\", path = \"fleet-key\" }}\n\
              [cache.shared]\nenabled = true\n\
              [credentials.p]\nsource = \"directory\"\npath = \"credentials\"\n\
              [[listeners]]\nname = \"main\"\naddress = \"127.0.0.1:0\"\nprofile = \"p\"\n\
-             [fleet]\nname = \"{FLEET}\"\nrole = \"{role}\"\ninstance = \"gateway-{number:02}\"\n\
-             key = {{ source = \"file\", path = \"fleet-key\" }}\n\
-             [fleet.store]\naddress = \"127.0.0.1:{port}\"\ntls = false\nreconnect = \"5s\"\n{tables}",
+             {fleet}{tables}",
             self.mock.origin(),
         );
         let setup = Setup::with_tables(common, self.mock.ca_pem().unwrap(), &text)
@@ -54,6 +55,7 @@ impl World {
             setup.write_secret(&format!("credentials/{}", scheme.key()), value.to_str().unwrap());
         }
         setup.write_secret("fleet-key", &format!("{KEY}\n"));
+        setup.write_secret("hooks", &format!("{TOKEN}\n"));
         self.gateways.push(setup.start().await);
     }
 
@@ -86,6 +88,23 @@ impl World {
         }
     }
 
+    /// Waits until every gateway knows that the event log was read.
+    pub async fn until_log_is_read(&self) {
+        let begun = Instant::now();
+        for gateway in &self.gateways {
+            while gateway.status().await["notices"][0]["event_log"] != "complete" {
+                assert!(begun.elapsed() < Duration::from_mins(1), "nobody reads the event log");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Has Pigello send its webhooks to the first hub.
+    pub fn ask_for_webhooks(&self) -> WebhookHandle {
+        let url = format!("http://{}/hooks/{TOKEN}", self.gateways[0].address("webhook"));
+        self.pigello().webhook(Webhook::new(&url, None).unwrap())
+    }
+
     /// Ends all gateways in order.
     pub async fn drain(&mut self) {
         for gateway in &mut self.gateways {
@@ -95,9 +114,18 @@ impl World {
 }
 
 /// A store for it.
-pub fn store() -> Store {
+pub fn store(kind: StoreKind) -> Store {
     // A command that takes longer than 100 ms is noted.
-    Store::start(&["--slowlog-log-slower-than", "100000"])
+    Store::start(kind, &["--slowlog-log-slower-than", "100000"])
+}
+
+/// `[fleet]` of a gateway, whose file `fleet-key` has the key.
+pub fn fleet_tables(role: &str, instance: &str, way: &Way) -> String {
+    format!(
+        "[fleet]\nname = \"{FLEET}\"\nrole = \"{role}\"\ninstance = \"{instance}\"\n\
+         key = {{ source = \"file\", path = \"fleet-key\" }}\n{}reconnect = \"5s\"\n",
+        way.toml(),
+    )
 }
 
 /// The fleet's name.

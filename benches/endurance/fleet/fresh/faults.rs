@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     fleet::{
         relay::Relay,
-        store::Store,
+        store::{Store, StoreKind, Way},
         world::{self, World},
     },
     report::progress,
@@ -50,7 +50,7 @@ enum OfStore {
 impl Faults {
     /// A store with a replica, and a way to it for so many gateways.
     pub async fn start(gateways: usize, seed: u64) -> Self {
-        let stores = [world::store(), world::store()];
+        let stores = [(); 2].map(|()| world::store(StoreKind::Valkey));
         follow(&stores[1], &stores[0]).await;
         let mut relays = Vec::new();
         for _ in 0..gateways {
@@ -62,8 +62,8 @@ impl Faults {
     }
 
     /// Where that gateway reaches the store.
-    pub fn port(&self, gateway: usize) -> u16 {
-        self.relays[gateway].port()
+    pub fn way(&self, gateway: usize) -> Way {
+        Way::plain(self.relays[gateway].port())
     }
 
     /// Lets things go wrong until so many reads were made, and for at least one round.

@@ -47,7 +47,7 @@ pub async fn run(common: &Common, options: &Options) -> Report {
     let mut world = World::new(options.objects).await;
     let mut faults = Faults::start(options.gateways, options.seed).await;
     for number in 0..options.gateways {
-        world.add(common, faults.port(number), &tables()).await;
+        world.add(common, &faults.way(number), &tables()).await;
     }
     world.until_hearing().await;
     let gateways = Gateways::new((0..options.gateways).map(|gateway| world.main(gateway)));
