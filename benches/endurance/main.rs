@@ -36,6 +36,7 @@ mod vault_proxy;
 mod versions;
 
 mod activations;
+mod collector;
 mod disk;
 mod fleet;
 mod floods;
@@ -110,6 +111,8 @@ enum Scenario {
     Outages(outages::Options),
     /// `kill -9` at random moments, and what is on the trail
     Kill(kill::Options),
+    /// A collector of the trails is killed, and what a store has of them (needs `ROTEL_BIN` and `CHDB_PYTHON`)
+    Collector(collector::Options),
     /// What the trail costs
     TrailCost(trail_cost::Options),
     /// Two profiles on the same paths, while both sets rotate
@@ -164,6 +167,7 @@ fn main() -> ExitCode {
             Scenario::Moving(options) => moving::run(&common, &options).await,
             Scenario::Outages(options) => outages::run(&common, &options).await,
             Scenario::Kill(options) => kill::run(&common, &options).await,
+            Scenario::Collector(options) => collector::run(&common, &options).await,
             Scenario::TrailCost(options) => trail_cost::run(&common, &options).await,
             Scenario::TwoProfiles(options) => two_profiles::run(&common, &options).await,
             Scenario::Disk(options) => disk::run_all(&common, &options).await,

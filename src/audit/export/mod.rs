@@ -263,8 +263,8 @@ impl Export {
     }
 }
 
-/// Sends the lines from `from` on once more, up to the last one that is there, and tells of what became of
-/// each request. It reads the trail only: a running gateway's export goes on as it is.
+/// Sends the lines from `from` on once more, up to the last one that is there now, and tells of what became of
+/// each request. It reads the trail only: a running gateway's export goes on as it is, with the lines behind that.
 ///
 /// Blocks. Repeats what may pass, a few times.
 pub fn resend(
@@ -272,6 +272,7 @@ pub fn resend(
     collector: &CollectorSettings,
     from: u64,
 ) -> Result<Resent, ResendError> {
+    let last = reader::last_seq(directory)?;
     let mut reader = BatchReader::new(directory, from.saturating_sub(1));
     let source = LineSource::of(directory, from)?;
     let mut delivery = Delivery::new(Collector::new(collector, BATCH_TIMEOUT)?, source);
@@ -281,7 +282,7 @@ pub fn resend(
         .map_err(ResendError::Start)?;
     let mut resent = Resent::default();
     loop {
-        let batch = reader.next(BATCH, u64::MAX)?;
+        let batch = reader.next(BATCH, last)?;
         let mut lines = batch.as_slice();
         if lines.is_empty() {
             return Ok(resent);

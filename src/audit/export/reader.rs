@@ -108,6 +108,17 @@ impl BatchReader {
     }
 }
 
+/// The last line of the log; 0 if there is none.
+pub(super) fn last_seq(directory: &Path) -> Result<u64, TrailReadError> {
+    let files = read::files(directory)?;
+    let Some(file) = files.last() else { return Ok(0) };
+    let (mut lines, mut last) = (Lines::open(file, 0)?, file.first_seq.saturating_sub(1));
+    while let Some(text) = lines.next()? {
+        last = line::line_head(text).map_or(last, |head| head.seq);
+    }
+    Ok(last)
+}
+
 /// Where a read stopped, as an offset.
 #[derive(Clone, Copy)]
 enum Stop {

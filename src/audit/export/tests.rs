@@ -38,6 +38,8 @@ struct Scene {
     left_out: i64,
     /// The value of `authorization` that it wants.
     token: Option<&'static str>,
+    /// Another call of this trail ends during each request.
+    busy: Option<Trail>,
     asked: usize,
     taken: Vec<u64>,
     /// The chain and the instance of each of them.
@@ -79,6 +81,10 @@ impl Collector {
         let mut message = Vec::new();
         GzDecoder::new(&body[..]).read_to_end(&mut message).unwrap();
         let sent = ExportRequest::<LogRecord>::decode(message.as_slice()).unwrap();
+        let ended = self.0.lock().busy.as_ref().map(|trail| trail.submit_synced(record()));
+        if let Some(ended) = ended {
+            ended.await.unwrap();
+        }
         let records = &sent.resources[0].scopes[0].items;
         let mut scene = self.0.lock();
         scene.asked += 1;
@@ -380,4 +386,21 @@ async fn lines_are_sent_again_from_a_number_on() {
     let resent = from(last, endpoint).await.unwrap();
     assert_eq!(resent, Resent { lines: 1, rejected: 1, status: Some(400) });
     assert!(!home.path().join("export.json").exists(), "the gateway's own position is untouched");
+}
+
+#[tokio::test]
+async fn lines_that_come_while_others_are_sent_again_are_left_to_the_gateway() {
+    let home = tempfile::tempdir().unwrap();
+    let trail = Trail::open(&Settings::new(home.path())).unwrap();
+    (0..600).for_each(|_| trail.submit(record()));
+    trail.submit_synced(record()).await.unwrap();
+    let last = reader::last_seq(home.path()).unwrap();
+    let collector = Collector::default();
+    let endpoint = collector.serve().await;
+    collector.0.lock().busy = Some(trail);
+    let directory = home.path().to_owned();
+    let resent = tokio::task::spawn_blocking(move || resend(&directory, &endpoint, 1).unwrap());
+    let resent = tokio::time::timeout(Duration::from_mins(1), resent).await.expect("it ends");
+    assert_eq!(resent.unwrap(), Resent { lines: last, rejected: 0, status: None });
+    assert!(reader::last_seq(home.path()).unwrap() > last, "the gateway went on");
 }
