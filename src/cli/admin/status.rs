@@ -79,6 +79,11 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     }
     writeln!(out, "cache        {} answers, {} bytes", cache["responses"], cache["bytes"])?;
+    for key in list(&status["cache_keys"]) {
+        if let Some(error) = key["last_error"].as_str() {
+            writeln!(out, "cache key    {}  last read failed: {error}", text(&key["profile"]))?;
+        }
+    }
     for feed in list(&status["notices"]) {
         let event_log = text(&feed["event_log"]);
         if event_log != "off" {
@@ -102,6 +107,9 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         );
         let name = text(&fleet["name"]);
         writeln!(out, "fleet        {name}  {state}, since {}", text(&fleet["since"]))?;
+        if let Some(error) = fleet["key"]["last_error"].as_str() {
+            writeln!(out, "fleet key    last read failed: {error}")?;
+        }
     }
     match audit["reason"].as_str() {
         None => writeln!(out, "audit trail  written, last record {}", audit["last_seq"]),
