@@ -1,10 +1,12 @@
 //! The keys of a fleet while its gateways run: what is told of one that cannot be read, the rotation of the shared cache's
-//! key by the command line, in a real vault and in files.
+//! key by the command line, in a real vault and in files, and the keys of a template's members.
 
 use std::fs;
 
 use clap::Parser;
+use http::Method;
 use pigello_gateway::cli::admin;
+use pigello_mock::MADE_UP_VALUES;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -260,4 +262,108 @@ async fn a_key_in_a_file_is_rotated_as_the_command_says() {
         share(&two, &last).await;
     };
     meanwhile([&one, &two], rotation).await;
+}
+
+/// The members of a template, in each gateway of it.
+const MEMBERS: [&str; 4] = ["customer-a", "customer-b", "customer-c", "customer-d"];
+
+/// A gateway whose profiles are the members of a template, each with a key of its own in the vault. All members have the
+/// same seven values.
+async fn with_template(fleet: &Fleet, bao: &Bao) -> Gateway {
+    let key = "cache_key = { source = \"vault\", path = \"pigello/{profile}-cache\" }\n";
+    let caller = "[[callers]]\nname = \"app\"\nallow = [\"*\"]\nprofiles = [\"customer-*\"]\n";
+    let setup = Setup::plain(&fleet.origin).template("customer-*").profile(key);
+    let setup = setup.listener("caller = \"app\"\n").with(caller);
+    let setup = setup.with(&fleet.tables(&fleet.store.address(), "")).with(&bao.tables());
+    let gateway = setup.start().await;
+    for member in MEMBERS {
+        let folder = gateway.path("members").join(member);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, value) in MADE_UP_VALUES {
+            fs::write(folder.join(name.key()), value).unwrap();
+        }
+    }
+    until(&gateway, "/fleet/hearing", |hearing| *hearing == true).await;
+    gateway
+}
+
+/// Whether a member has a response of another gateway.
+async fn is_shared_as(member: &str, gateway: &Gateway, path: &str) -> bool {
+    let fields = [("pigello-gateway-profile", member)];
+    let answer = gateway.caller().get_with(path, &fields).await;
+    assert_eq!(answer.status, 200, "{member}");
+    answer.header("cache-status").starts_with(SHARED)
+}
+
+/// As [`share`], as a member of the template.
+async fn share_as(member: &str, from: &Gateway, to: &Gateway) -> String {
+    loop {
+        let path = fresh();
+        is_shared_as(member, from, &path).await;
+        if is_shared_as(member, to, &path).await {
+            return path;
+        }
+    }
+}
+
+/// What `/profiles` has of the key of a member.
+async fn key_of(member: &str, gateway: &Gateway) -> Value {
+    let profiles = gateway.admin().get("/profiles").await.json();
+    let mut profiles = profiles["profiles"].as_array().unwrap().iter();
+    profiles.find(|profile| profile["name"] == member).unwrap()["cache_key"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_member_of_a_template_shares_with_itself_alone() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let Some(bao) = Bao::start() else { return };
+    for (member, key) in [("customer-a", KEY), ("customer-b", OTHER_KEY)] {
+        put(&bao, &format!("pigello/{member}-cache"), key);
+    }
+    let (one, two) = (with_template(&fleet, &bao).await, with_template(&fleet, &bao).await);
+    for (member, other) in [("customer-a", "customer-b"), ("customer-b", "customer-a")] {
+        let path = share_as(member, &one, &two).await;
+        // The other member has the same values of credentials, and has not asked.
+        share_as(other, &one, &two).await;
+        let before = fleet.pigello.reads(&path);
+        assert!(!is_shared_as(other, &two, &path).await, "{other}");
+        assert_eq!(fleet.pigello.reads(&path), before + 1);
+    }
+
+    // A member without a key shares nothing, and says why.
+    for _ in 0..5 {
+        let path = fresh();
+        for gateway in [&one, &two] {
+            assert!(!is_shared_as("customer-c", gateway, &path).await);
+        }
+    }
+    let unread = until(&two, "/templates/0", |it| it["cache_keys_unread"] == 1).await;
+    assert_eq!(unread["loaded"], 3);
+    assert!(has_metric(&two, "cache_keys_unread{profile=\"customer-*\"} 1").await);
+    let key = key_of("customer-c", &two).await;
+    let why = "the vault holds nothing at secret/pigello/customer-c-cache";
+    assert_eq!((&key["last_error"], &key["versions"]), (&json!(why), &json!([])));
+    assert_eq!(key_of("customer-a", &two).await["versions"], json!([1]));
+    let (told, _) = command(&one, &["status"]).await;
+    assert!(told.contains("cache key unread"), "{told}");
+    put(&bao, "pigello/customer-c-cache", KEY);
+    let path = "/fleet/cache-key?profile=customer-c";
+    assert!(one.admin().send(Method::POST, path, "").await.status.is_success());
+    share_as("customer-c", &one, &two).await;
+    until(&two, "/templates/0", |it| it["cache_keys_unread"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_loaded_later_trusts_nothing_from_before() {
+    let Some(fleet) = Fleet::new(&[]).await else { return };
+    let Some(bao) = Bao::start() else { return };
+    put(&bao, "pigello/customer-d-cache", KEY);
+    let one = with_template(&fleet, &bao).await;
+    let (two, late) = (with_template(&fleet, &bao).await, with_template(&fleet, &bao).await);
+    let before = share_as("customer-d", &one, &two).await;
+    // Loaded by its first call, and it shares what comes from then on.
+    share_as("customer-d", &one, &late).await;
+    let reads = fleet.pigello.reads(&before);
+    assert!(!is_shared_as("customer-d", &late, &before).await);
+    assert_eq!(fleet.pigello.reads(&before), reads + 1);
 }
