@@ -223,7 +223,7 @@ async fn a_key_in_a_vault_is_rotated_while_all_goes_on() {
         assert!(!is_shared(&last, &before).await, "it is noise");
         share(&two, &last).await;
     };
-    meanwhile([&one, &two], rotation).await;
+    meanwhile([&one, &two], Box::pin(rotation)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +261,7 @@ async fn a_key_in_a_file_is_rotated_as_the_command_says() {
         assert!(!is_shared(&last, &before).await);
         share(&two, &last).await;
     };
-    meanwhile([&one, &two], rotation).await;
+    meanwhile([&one, &two], Box::pin(rotation)).await;
 }
 
 /// The members of a template, in each gateway of it.
