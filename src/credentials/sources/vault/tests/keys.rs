@@ -54,7 +54,7 @@ async fn the_newest_version_and_the_one_before_are_read() {
     let keys = read_key(&settings, &sources).await.unwrap();
     assert_eq!((ids(&keys), keys.sealing().unwrap().id()), (vec![3, 2], 3));
     // However often it is read, the time of the one before is over.
-    let in_use: Vec<_> = keys.in_use(Duration::from_secs(1)).map(Key::id).collect();
+    let in_use: Vec<_> = keys.in_use(Duration::from_millis(50)).map(Key::id).collect();
     assert_eq!(in_use, [3]);
     server.post("secret/destroy/pigello", json!({ "versions": [2] })).await;
     assert_eq!(ids(&read_key(&settings, &sources).await.unwrap()), [3]);
