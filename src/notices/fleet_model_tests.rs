@@ -19,12 +19,16 @@
 //! | a tick that was long under way proves as much as any | [`late_tick`] |
 //! | a member that begins believes the first tick | [`cold_member`] |
 //!
-//! These it cannot find. Where proof outlasts a loss of the store, or a feed is restarted by the next tick and not by the
-//! break, it ends within three intervals, as the law allows; a test below sees the former. Ticks of who lost its lease are
-//! true as well: it told all events before them, and a gap in either's numbers ends the proof. A write is dropped here and told without a
-//! pause between the two, so their order cannot be seen. A tick that waits in a member which had a break is believed only by those who
-//! had none, which takes more chance than play has. The shared cache is not in this model: that `asof` is taken before the
-//! fetch is seen by `it::fleet_shared`.
+//! These it cannot find:
+//!
+//! - A proof goes on when the store is lost, or a break leaves it to the next tick to end it: it ends within three
+//!   intervals, as the law allows. A test below sees the former.
+//! - Ticks of a hub that lost its lease are told and believed: they are true, because it told all events before them.
+//!   Tests below see that it reads in vain.
+//! - A write is told before it is dropped here: nothing happens between the two.
+//! - A tick that waits in a hub is told after its break: no chance was large enough so far.
+//! - `asof` is taken when a fetch ends: the shared cache is not in this model, and a response that is outdated by what its
+//!   own gateway has heard meanwhile is not stored at all.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
