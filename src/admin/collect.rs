@@ -13,6 +13,7 @@ use super::{
     GatewayView, SharedView,
     foresight::{certificates, clocks},
     health::reasons,
+    shared_keys::unread,
     trouble::{Judged, ProfileTrouble, judged},
 };
 use crate::{
@@ -36,7 +37,7 @@ impl Collector for Parts {
         let judged = judged(&view);
         let shown = shown(&view, &judged);
         upstreams(&mut sheet, &shown)?;
-        cache(&mut sheet, &view)?;
+        cache(&mut sheet, &view, &judged)?;
         notices(&mut sheet, &view)?;
         fleet(&mut sheet, &view)?;
         credentials(&mut sheet, &view, &shown)?;
@@ -168,7 +169,7 @@ fn upstreams(sheet: &mut Sheet<'_>, shown: &[&Profile]) -> fmt::Result {
     sheet.counters("budget_refused", budgets().map(|(profile, budget)| (profile, budget.refused)))
 }
 
-fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
+fn cache(sheet: &mut Sheet<'_>, view: &GatewayView, judged: &[Judged]) -> fmt::Result {
     let stats = view.cache.stats();
     sheet.gauge("cache_responses", count(stats.responses))?;
     sheet.gauge("cache_bytes", count(stats.bytes))?;
@@ -183,7 +184,10 @@ fn cache(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.counters("cache_shared", results)?;
     seconds.encode(sheet.metric("cache_shared_seconds", MetricType::Histogram)?)?;
     sheet.counter("cache_shared_stored", shared.stored)?;
-    sheet.counter("cache_shared_dropped", shared.dropped)
+    sheet.counter("cache_shared_dropped", shared.dropped)?;
+    let unread = unread(judged).into_iter();
+    let unread = unread.map(|(table, keys)| ([("profile", table.to_string())], count(keys)));
+    sheet.gauges("cache_keys_unread", unread)
 }
 
 fn notices(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
@@ -243,6 +247,7 @@ fn fleet(sheet: &mut Sheet<'_>, view: &GatewayView) -> fmt::Result {
     sheet.gauge("fleet_lag_seconds", member.lag().as_secs_f64())?;
     sheet.gauge("fleet_outbox", count(status.waiting))?;
     sheet.gauge("fleet_members", count(status.members))?;
+    sheet.gauge("fleet_key_unread", flag(member.is_key_unread()))?;
     sheet.counter("fleet_messages", status.messages)?;
     let notices = member.kinds().flat_map(|(kind, counts)| {
         let sources = ["own", "fleet"].into_iter().zip(counts);

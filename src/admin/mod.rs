@@ -20,6 +20,7 @@ mod relay;
 mod reload;
 mod routes;
 mod serve;
+mod shared_keys;
 mod status;
 mod actions;
 mod token;

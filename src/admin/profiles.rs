@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::{
     GatewayView,
+    shared_keys::{cache_key, unread},
     trouble::{Judged, ProfileTrouble, judged},
 };
 use crate::{
     credentials::SetStatus,
     domain::ProfileName,
-    fleet::BudgetStatus,
+    fleet::{BudgetStatus, KeyStatus},
     notices::{Notices, NoticesState},
     proxy::profile::UpstreamHealth,
 };
@@ -37,6 +38,10 @@ pub(super) struct TemplateState {
     max_members: u64,
     /// How many of the loaded ones are in trouble.
     in_trouble: usize,
+    /// How many of the loaded ones have a key of the shared cache that could not be read the last time; absent while
+    /// none has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_keys_unread: Option<u64>,
     /// How many names are remembered that its source does not have.
     absent: u64,
 }
@@ -55,6 +60,9 @@ struct ProfileState {
     errors: u64,
     credentials: SetStatus,
     upstream: UpstreamStatus,
+    /// The key of its responses in the shared cache; absent if they are not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_key: Option<KeyStatus>,
     /// The notices of changes; absent if nothing brings any.
     #[serde(skip_serializing_if = "Option::is_none")]
     notices: Option<NoticesState>,
@@ -105,6 +113,7 @@ impl ProfileState {
             errors: profile.calls.errors(),
             credentials: profile.manager.status(),
             upstream: UpstreamStatus::of(&profile.name, &profile.health),
+            cache_key: cache_key(&profile),
             notices: notices.state(&profile.name),
         }
     }
@@ -112,7 +121,7 @@ impl ProfileState {
 
 /// The templates, with what is the matter with these profiles.
 pub(super) fn templates(view: &GatewayView, judged: &[Judged]) -> Vec<TemplateState> {
-    let families = view.directory.families().iter();
+    let (families, unread) = (view.directory.families().iter(), unread(judged));
     families
         .map(|family| {
             let table = &family.settings().table;
@@ -123,6 +132,7 @@ pub(super) fn templates(view: &GatewayView, judged: &[Judged]) -> Vec<TemplateSt
                 loaded: members.count(),
                 max_members: family.settings().max_members,
                 in_trouble: in_trouble.count(),
+                cache_keys_unread: unread.get(table).copied(),
                 absent: family.absent(),
             }
         })

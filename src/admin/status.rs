@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     ConfigurationView, GatewayView, ListenerView, ProfileView, foresight,
     profiles::{TemplateState, UpstreamStatus, templates},
+    shared_keys::{CacheKeyState, cache_keys},
     trouble::judged,
 };
 use crate::{
@@ -31,6 +32,9 @@ pub(super) struct Status {
     upstreams: Vec<UpstreamStatus>,
     credentials: Vec<credentials::SetStatus>,
     cache: cache::CacheStats,
+    /// The keys of the shared cache, of the profiles with tables of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cache_keys: Vec<CacheKeyState>,
     /// The notices of each profile.
     notices: Vec<FeedStatus>,
     /// The connection to the fleet's store.
@@ -52,6 +56,7 @@ fn upstreams(view: &GatewayView) -> Vec<UpstreamStatus> {
 }
 
 pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status> {
+    let judged = judged(&view);
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.started.elapsed().unwrap_or_default().as_secs(),
@@ -59,10 +64,11 @@ pub(super) async fn status(State(view): State<Arc<GatewayView>>) -> Json<Status>
         configuration: view.configuration.clone(),
         listeners: view.listeners.clone(),
         profiles: view.profiles.clone(),
-        templates: templates(&view, &judged(&view)),
+        templates: templates(&view, &judged),
         upstreams: upstreams(&view),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
         cache: view.cache.stats(),
+        cache_keys: cache_keys(&judged),
         notices: view.notices.status(),
         fleet: view.fleet.as_deref().map(Member::status),
         fleet_log: view.fleet_log.as_deref().map(audit::FleetLog::status),

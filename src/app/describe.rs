@@ -56,6 +56,7 @@ fn credentials(profiles: &Profiles) -> (Vec<InUse>, u64) {
             waiting: set.waiting_version,
             refused: set.refused_version,
             state: set.state.label().to_owned(),
+            cache_key_unread: profile.shared_keys.as_ref().is_some_and(|it| it.ring().is_unread()),
         }
     };
     (present.iter().take(MOST_PROFILES).map(in_use).collect(), more as u64)

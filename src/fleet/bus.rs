@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The stream is also read once a second, so that a message that was lost is found although none follows it. The ids
-//! are the store's times, which do not come again after a failover, as plain numbers would.
+//! are the store's times, which do not come again after a failover, as plain numbers would; where the new clock is behind,
+//! one can, so the message at it must be the same as well.
 //!
 //! A tick says how long it proves something, so it must not seem younger than it is. What was not there when the stream
 //! was read to its end came later; and a message with ticks has the store's time, which its id has too.
@@ -19,6 +20,7 @@
 
 use std::{convert::Infallible, fmt, num::NonZero, str, time::Duration};
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use governor::{
     Quota, RateLimiter,
     clock::Clock,
@@ -50,6 +52,8 @@ pub(super) struct Bus {
     opener: Opener,
     /// The last message that was heard.
     position: Option<EntryId>,
+    /// What it was. Another one has its id if a replica took over that lost it, and whose clock is behind.
+    last: Option<Digest>,
     /// When an empty message is due, so that entries of the shared cache can be newer than a change.
     mark_due: Option<Instant>,
     /// Whether what is read was told before this member came.
@@ -103,6 +107,7 @@ impl Bus {
             opener: keys.opener(&sealer),
             sealer,
             position: None,
+            last: None,
             mark_due: None,
             is_history: false,
             all_heard: Instant::now(),
@@ -237,7 +242,11 @@ impl Bus {
             let is_last = entries.len() < PAGE;
             let mut entries = entries.into_iter().map(entry);
             let first = entries.next().transpose()?;
-            if first.is_none_or(|(id, _)| id != position) {
+            let is_mine = |(id, message): (EntryId, Vec<u8>)| {
+                id == position
+                    && self.last.is_some_and(|last| last.as_ref() == digest_of(&message).as_ref())
+            };
+            if !first.is_some_and(is_mine) {
                 let end = self.begin_at_end(connection, exchange).await?;
                 self.missed(Some(Break::Position), end, exchange);
                 return Ok(());
@@ -271,9 +280,9 @@ impl Bus {
             let mut last = redis::cmd("XREVRANGE");
             last.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
             let last: Entries = connection.ask(&last).await?;
-            if let Some((id, _)) = last.first() {
-                let id = EntryId::parse(id.as_bytes()).ok_or(StoreError::Form)?;
-                self.heard(id, exchange);
+            if let Some(last) = last.into_iter().next() {
+                let (id, message) = entry(last)?;
+                self.heard(id, &message, exchange);
                 self.read_to_end(began, exchange);
                 return Ok(id);
             }
@@ -320,7 +329,7 @@ impl Bus {
         let mut way =
             Arrival { lain, read_before: self.all_read, stored_ms: id.0, is_midway: false };
         let (changes, mut missed) = match self.opener.open(message) {
-            Ok(Opened::Own | Opened::Again) => return self.heard(id, exchange),
+            Ok(Opened::Own | Opened::Again) => return self.heard(id, message, exchange),
             Ok(Opened::Next(changes)) => (changes, None),
             Ok(Opened::Midway(changes)) => {
                 way.is_midway = true;
@@ -340,12 +349,13 @@ impl Bus {
         if missed.is_some() {
             self.missed(missed, id, exchange);
         }
-        self.heard(id, exchange);
+        self.heard(id, message, exchange);
     }
 
     /// Everything up to that message is heard, and applied.
-    fn heard(&mut self, id: EntryId, exchange: &Exchange) {
+    fn heard(&mut self, id: EntryId, message: &[u8], exchange: &Exchange) {
         self.position = Some(id);
+        self.last = Some(digest_of(message));
         exchange.heard_to(id.position());
     }
 
@@ -412,6 +422,10 @@ impl Bus {
         self.unsent = None;
         Ok(())
     }
+}
+
+fn digest_of(message: &[u8]) -> Digest {
+    digest(&SHA256, message)
 }
 
 /// The store's time, in milliseconds.

@@ -13,6 +13,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -195,8 +196,50 @@ pub struct KeyRing {
 #[derive(Clone, Default)]
 struct Held {
     keys: Arc<Keys>,
+    /// When these versions were first read.
+    loaded: Option<Moment>,
+    /// When their source gave them the last time.
+    confirmed: Option<Moment>,
     /// Why the last reading failed.
     error: Option<Arc<str>>,
+}
+
+/// A time, by the clock of the machine and by one that does not jump.
+#[derive(Clone, Copy)]
+struct Moment {
+    time: Timestamp,
+    instant: Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { time: Timestamp::now(), instant: Instant::now() }
+    }
+}
+
+/// A key as `/status` shows it: its versions, and never a byte of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyStatus {
+    /// The versions that are there, the newest first. Of a file, each is a number that is derived from the key.
+    pub versions: Vec<u32>,
+    /// The version that seals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seals: Option<u32>,
+    /// When these versions were first read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded_at: Option<Timestamp>,
+    /// Seconds since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// When the source gave a key the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Timestamp>,
+    /// Seconds since then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_seconds: Option<u64>,
+    /// Why the last reading failed, if it did. What is there is used on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 impl KeyRing {
@@ -213,6 +256,27 @@ impl KeyRing {
     /// Why the last reading failed.
     pub fn error(&self) -> Option<Arc<str>> {
         self.held.borrow().error.clone()
+    }
+
+    /// Whether the last reading failed.
+    pub fn is_unread(&self) -> bool {
+        self.held.borrow().error.is_some()
+    }
+
+    /// Its state.
+    pub fn status(&self) -> KeyStatus {
+        let held = self.held.borrow().clone();
+        let seconds = |moment: Option<Moment>| Some(moment?.instant.elapsed().as_secs());
+        let time = |moment: Option<Moment>| Some(moment?.time);
+        KeyStatus {
+            versions: held.keys.all().map(Key::id).collect(),
+            seals: held.keys.sealing().map(Key::id),
+            loaded_at: time(held.loaded),
+            age_seconds: seconds(held.loaded),
+            confirmed_at: time(held.confirmed),
+            unconfirmed_seconds: seconds(held.confirmed),
+            last_error: held.error.as_deref().map(str::to_owned),
+        }
     }
 
     /// Waits until there is a key.
@@ -242,7 +306,10 @@ impl KeyRing {
         self.held.send_if_modified(|held| {
             is_new = !held.keys.is_same(&keys);
             // The same versions of a file are in use for longer.
-            *held = Held { keys: Arc::new(keys), error: None };
+            held.keys = Arc::new(keys);
+            let now = Some(Moment::now());
+            held.loaded = held.loaded.filter(|_| !is_new).or(now);
+            (held.confirmed, held.error) = (now, None);
             is_new
         });
         is_new
@@ -252,7 +319,7 @@ impl KeyRing {
     pub fn failed(&self, error: String, is_without: bool) {
         self.held.send_modify(|held| {
             if is_without {
-                held.keys = Arc::default();
+                (held.keys, held.loaded) = (Arc::default(), None);
             }
             held.error = Some(error.into());
         });
@@ -367,5 +434,29 @@ pub(super) mod tests {
         assert!(!ring.put(Key::of_file(line(1).as_bytes()).unwrap()), "the same one");
         assert_eq!(ring.error(), None);
         assert!(!format!("{ring:?}").contains("AQEB"));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_status_says_since_when_a_key_is_in_use_and_why_it_was_not_read_again() {
+        let ring = KeyRing::new();
+        let nothing = ring.status();
+        assert_eq!((nothing.versions, nothing.seals, nothing.age_seconds), (vec![], None, None));
+        let lines = format!("{}\n{}\n", line(2), line(1));
+        let read = || ring.put(Key::of_file(lines.as_bytes()).unwrap());
+        assert!(read());
+        advance(Duration::from_mins(1)).await;
+        assert!(!read());
+        advance(Duration::from_secs(5)).await;
+        ring.failed("away".to_owned(), false);
+        let status = ring.status();
+        assert_eq!((status.versions.len(), status.seals), (2, Some(status.versions[0])));
+        assert_eq!((status.age_seconds, status.unconfirmed_seconds), (Some(65), Some(5)));
+        assert!(status.loaded_at.is_some() && status.confirmed_at.is_some() && ring.is_unread());
+        assert_eq!(status.last_error.as_deref(), Some("away"));
+        ring.failed("gone".to_owned(), true);
+        let gone = ring.status();
+        assert_eq!((gone.versions, gone.seals, gone.age_seconds), (vec![], None, None));
+        assert_eq!((gone.unconfirmed_seconds, ring.is_unread()), (Some(5), true));
+        assert!(read());
+        assert_eq!((ring.status().age_seconds, ring.is_unread()), (Some(0), false));
     }
 }

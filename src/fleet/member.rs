@@ -26,7 +26,7 @@ use super::{
     error::StoreError,
     exchange::{Break, Exchange, Hearing},
     horizon::Position,
-    keys::{KeyError, KeyRing},
+    keys::{KeyError, KeyRing, KeyStatus},
     lease::Leases,
     members::{Members, Register, Seen},
     record::Describe,
@@ -100,6 +100,8 @@ pub struct FleetStatus {
     pub heard: u64,
     /// The members that are there, this one among them, as of its last record; 0 while there is no connection.
     pub members: u64,
+    /// The key of the notices.
+    pub key: KeyStatus,
     /// How often changes may have been missed, for each reason.
     pub breaks: Vec<BreakCount>,
 }
@@ -266,6 +268,11 @@ impl Member {
         self.exchange.kinds()
     }
 
+    /// Whether its key could not be read the last time.
+    pub fn is_key_unread(&self) -> bool {
+        self.key.is_unread()
+    }
+
     /// How long ago everything that was in the store was heard.
     pub fn lag(&self) -> Duration {
         self.exchange.lag()
@@ -376,6 +383,7 @@ impl Member {
             messages: self.exchange.messages.load(Ordering::Relaxed),
             heard: self.exchange.heard(),
             members: self.exchange.members(),
+            key: self.key.status(),
             breaks: self.exchange.breaks().map(reason).collect(),
         }
     }

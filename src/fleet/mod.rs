@@ -61,7 +61,9 @@ pub use entry::{EntryKey, EntryPlace, EntrySubject, Identity, Opened};
 pub use error::StoreError;
 pub use exchange::{Break, Hearing};
 pub use horizon::{Horizon, Position};
-pub use keys::{Key, KeyError, KeyRing, KeySource, KeySourceKind, Keys, path_for_member};
+pub use keys::{
+    Key, KeyError, KeyRing, KeySource, KeySourceKind, KeyStatus, Keys, path_for_member,
+};
 pub use look::{Findings, Persistence, acl, look};
 pub use member::{BreakCount, FleetStatus, Member};
 pub use members::{Members, Seen};

@@ -76,17 +76,23 @@ pub struct InUse {
     pub refused: Option<String>,
     /// The state of the set.
     pub state: String,
+    /// Whether the key of its responses in the shared cache could not be read the last time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cache_key_unread: bool,
 }
 
 impl InUse {
-    /// The set with its version: `production 7`, and the new one that is not used: `production 7 (8 waits)`.
+    /// The set with its version, `production 7`, and what is amiss: `production 7 (8 waits, cache key unread)`.
     fn in_words(&self) -> String {
         let used = format!("{} {}", self.set, self.version.as_deref().unwrap_or("–"));
-        match (&self.waiting, &self.refused) {
-            (_, Some(refused)) => format!("{used} ({refused} refused)"),
-            (Some(waiting), None) => format!("{used} ({waiting} waits)"),
-            (None, None) => used,
-        }
+        let new = match (&self.waiting, &self.refused) {
+            (_, Some(refused)) => Some(format!("{refused} refused")),
+            (Some(waiting), None) => Some(format!("{waiting} waits")),
+            (None, None) => None,
+        };
+        let unread = self.cache_key_unread.then(|| "cache key unread".to_owned());
+        let amiss: Vec<_> = new.into_iter().chain(unread).collect();
+        if amiss.is_empty() { used } else { format!("{used} ({})", amiss.join(", ")) }
     }
 }
 
@@ -133,6 +139,7 @@ impl Record {
             waiting: None,
             refused: None,
             state: "fresh".to_owned(),
+            cache_key_unread: false,
         };
         Self {
             instance: "one".to_owned(),
@@ -176,6 +183,11 @@ mod tests {
         held_back.credentials[0].waiting = Some("8".to_owned());
         held_back.credentials[1].refused = Some("4".to_owned());
         assert_eq!(held_back.credentials_in_words(), "p 7 (8 waits), q 3 (4 refused)");
+        held_back.credentials[0].cache_key_unread = true;
+        held_back.credentials[1] =
+            InUse { refused: None, cache_key_unread: true, ..held_back.credentials[1].clone() };
+        let words = "p 7 (8 waits, cache key unread), q 3 (cache key unread)";
+        assert_eq!(held_back.credentials_in_words(), words);
         let many = [("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
         let many = Record { more: 10, ..Record::made_up("a", &many) };
         assert_eq!(many.credentials_in_words(), "a 1, b 1, c 1 and 11 more");

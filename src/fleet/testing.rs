@@ -34,8 +34,8 @@ struct State {
     behind: u64,
     clients: HashMap<usize, Client>,
     connections: Vec<Open>,
-    /// The messages that the channel loses from now on.
-    to_lose: usize,
+    /// The messages that whoever runs it keeps back from now on.
+    to_keep_back: usize,
     doubles: bool,
 }
 
@@ -45,6 +45,8 @@ struct Client {
     is_cut: bool,
     /// How late it hears the channel.
     push_delay: Duration,
+    /// The messages that the channel does not bring it from now on.
+    to_lose: usize,
     /// How long its next message is under way. Its connection has broken by then.
     next_late: Option<Duration>,
     /// The answer to its next message is lost.
@@ -117,11 +119,26 @@ impl FakeStore {
         let mut state = self.0.state.lock();
         let kept = state.stream.len().saturating_sub(lost);
         state.stream.truncate(kept);
-        if lost > 0 {
+        // Those that it has were renewed a while ago.
+        if lost > 1 {
             state.leases.clear();
         }
         state.behind = behind;
         state.end_all();
+    }
+
+    /// Nothing is wrong any more, with it and with the network. It has what it has.
+    pub(crate) fn mend(&self) {
+        let mut state = self.0.state.lock();
+        (state.is_down, state.doubles, state.to_keep_back) = (false, false, 0);
+        for (client, way) in std::mem::take(&mut state.clients) {
+            // What is still to come late would hold up what comes after it.
+            if !way.push_delay.is_zero() {
+                state.end(client);
+            }
+        }
+        drop(state);
+        self.hang(false);
     }
 
     /// It does not answer, or goes on.
@@ -143,9 +160,14 @@ impl FakeStore {
         self.0.state.lock().end(client);
     }
 
-    /// The channel loses the next messages.
-    pub(crate) fn lose(&self, messages: usize) {
-        self.0.state.lock().to_lose = messages;
+    /// The channel does not bring a member the next messages.
+    pub(crate) fn lose(&self, client: usize, messages: usize) {
+        self.0.state.lock().clients.entry(client).or_default().to_lose = messages;
+    }
+
+    /// Whoever runs it answers the next messages as if it had them, and shows them to nobody.
+    pub(crate) fn keep_back(&self, messages: usize) {
+        self.0.state.lock().to_keep_back = messages;
     }
 
     /// The channel brings each message twice.
@@ -337,21 +359,25 @@ impl FakeStore {
             Some((time, number)) if time >= now => (time, number + 1),
             _ => (now, 0),
         };
-        state.stream.push((id, message.to_vec()));
         let text = |(time, number): (u64, u64)| format!("{time}-{number}");
+        if state.to_keep_back > 0 {
+            state.to_keep_back -= 1;
+            return text(id);
+        }
+        state.stream.push((id, message.to_vec()));
         let before = last.map(text).unwrap_or_default();
         let payload = [format!("{} {before} ", text(id)).as_bytes(), message].concat();
         let push = [b">3\r\n".to_vec(), bulk(b"message"), bulk(key), bulk(&payload)].concat();
-        if state.to_lose > 0 {
-            state.to_lose -= 1;
-        } else {
-            let times = if state.doubles { 2 } else { 1 };
-            let delay =
-                |client| state.clients.get(&client).map_or(Duration::ZERO, |way| way.push_delay);
-            for open in state.connections.iter().filter(|open| open.is_subscribed) {
-                for _ in 0..times {
-                    drop(open.pushes.send((Instant::now() + delay(open.client), push.clone())));
-                }
+        let times = if state.doubles { 2 } else { 1 };
+        let State { connections, clients, .. } = &mut *state;
+        for open in connections.iter().filter(|open| open.is_subscribed) {
+            let way = clients.entry(open.client).or_default();
+            if way.to_lose > 0 {
+                way.to_lose -= 1;
+                continue;
+            }
+            for _ in 0..times {
+                drop(open.pushes.send((Instant::now() + way.push_delay, push.clone())));
             }
         }
         text(id)

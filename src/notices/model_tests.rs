@@ -179,11 +179,18 @@ impl Scene {
         let (pigello, lags) = (Arc::clone(&world), Arc::clone(&next));
         bench.upstream.answer_with(move |request| {
             let (lag, takes) = *lags.lock();
-            let mut pigello = pigello.lock();
             let object = (0..OBJECTS).find(|object| request.target == path(*object));
             if request.method == Method::PATCH {
-                pigello.write(object.unwrap(), lag.min(LOG_DELAY));
+                let (pigello, object) = (Arc::clone(&pigello), object.unwrap());
+                return async move {
+                    // It is done when it is answered.
+                    sleep(Duration::from_millis(takes)).await;
+                    pigello.lock().write(object, lag.min(LOG_DELAY));
+                    Response::new(Body::full("{}"))
+                }
+                .boxed();
             }
+            let pigello = pigello.lock();
             let read = |object| pigello.read(object, lag).to_string();
             let body = match object {
                 Some(object) => read(object),
@@ -223,6 +230,13 @@ impl Scene {
         let status = answer.field("cache-status");
         assert!(oldest <= allowed, "{target} is {oldest:?} old: {status}");
         status
+    }
+
+    /// The value of an object in a read that shows what is so now.
+    pub(super) async fn value(&self, path: &str) -> u64 {
+        *self.next.lock() = (0, 0);
+        let answer = self.bench.get(path).send().await;
+        std::str::from_utf8(&answer.body).unwrap().parse().unwrap()
     }
 
     /// Reads a target with an answer that is slow, without waiting for it.

@@ -72,10 +72,11 @@ metrics! {
     "cache_stored_total" counter [] "Answers that were stored";
     "cache_purged_total" counter [] "Answers that were purged";
     "cache_invalidations_total" counter [] "Writes that made something in memory unreachable";
-    "cache_shared_total" counter ["result"] "Looks for responses of other members of the fleet: `hit`, `waited` (for another member's fetch, and found), `miss`, `outdated` (what it is about has changed since), `unreadable` (its key is not here, or it was altered), `not_shared` (another member has found that it cannot be), `away` (the store did not answer in time); absent without `[cache.shared]`, as are the next three";
+    "cache_shared_total" counter ["result"] "Looks for responses of other members of the fleet: `hit`, `waited` (for another member's fetch, and found), `miss`, `outdated` (what it is about has changed since), `unreadable` (its key is not here, or it was altered), `not_shared` (another member has found that it cannot be), `away` (the store did not answer in time); absent without `[cache.shared]`, as are the next four";
     "cache_shared_seconds" histogram [] "How long such looks took";
     "cache_shared_stored_total" counter [] "Responses that were handed to the store for the other members";
     "cache_shared_dropped_total" counter [] "Responses that were not, because too many waited for the store";
+    "cache_keys_unread" gauge ["profile"] "Keys of the shared cache that could not be read the last time: of a profile its own, of a template those of its loaded members; what was read before is used on, unless the source has none any more";
     "notices_received_total" counter ["profile", "source"] "Events of changes in Pigello that came, from the `event_log`, from each `webhook`, and from the `fleet`";
     "notices_applied_total" counter ["profile", "source"] "Those of them that were new, and dropped what has changed from memory";
     "notices_unreadable_total" counter ["reason"] "Webhooks in which no event could be read";
@@ -104,6 +105,7 @@ metrics! {
     "fleet_lag_seconds" gauge [] "How long ago everything that was in the store was heard: what was told since may not be known here yet";
     "fleet_outbox" gauge [] "Changes that wait to be told";
     "fleet_members" gauge [] "Members that are there, this one among them; 0 while there is no connection";
+    "fleet_key_unread" gauge [] "1 while the key of the notices (`[fleet] key`) could not be read the last time; one that was read before is used on, unless the source has none any more";
     "fleet_messages_total" counter [] "Messages with changes that were told";
     "fleet_notices_total" counter ["kind", "source"] "What was told (`own`) and what was heard of other members (`fleet`); a `tick` is a reading of an event log";
     "fleet_breaks_total" counter ["why"] "How often changes may have been missed: `position` (the store has lost the last message that was heard, or was restarted empty), `gap` (a message was kept back), `unreadable` (sealed with another key, or forged)";

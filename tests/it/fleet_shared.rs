@@ -31,7 +31,7 @@ const LIST: &str = "/accounts/users/customer/subtenant/list/";
 
 /// An upstream whose objects have versions that writes increment, and which can hold its answers back.
 #[derive(Clone, Default)]
-struct Pigello(Arc<Mutex<World>>);
+pub(crate) struct Pigello(Arc<Mutex<World>>);
 
 #[derive(Default)]
 struct World {
@@ -53,7 +53,7 @@ impl Pigello {
         (pigello, format!("http://{address}"))
     }
 
-    fn reads(&self, path: &str) -> u64 {
+    pub(crate) fn reads(&self, path: &str) -> u64 {
         self.0.lock().reads.get(path).copied().unwrap_or_default()
     }
 
@@ -109,15 +109,15 @@ async fn answer(State(pigello): State<Pigello>, request: Request) -> Response {
 }
 
 /// A fleet of gateways with one store.
-struct Fleet {
-    store: Store,
-    pigello: Pigello,
-    origin: String,
+pub(crate) struct Fleet {
+    pub(crate) store: Store,
+    pub(crate) pigello: Pigello,
+    pub(crate) origin: String,
     login: String,
 }
 
 impl Fleet {
-    async fn new(arguments: &[&str]) -> Option<Self> {
+    pub(crate) async fn new(arguments: &[&str]) -> Option<Self> {
         let store = Store::valkey(arguments)?;
         store.secret("key", KEY);
         store.secret("cache-key", OTHER_KEY);
@@ -126,13 +126,13 @@ impl Fleet {
         Some(Self { store, pigello, origin, login })
     }
 
-    fn secret(&self, name: &str) -> String {
+    pub(crate) fn secret(&self, name: &str) -> String {
         let path =
             Path::new(self.store.address().strip_prefix("unix:").unwrap()).with_file_name(name);
         path.display().to_string()
     }
 
-    fn setup(&self, cache_key: &str, more: &str) -> Setup {
+    pub(crate) fn setup(&self, cache_key: &str, more: &str) -> Setup {
         self.setup_at(&self.store.address(), cache_key, more)
     }
 
@@ -141,19 +141,23 @@ impl Fleet {
         let cache_key = format!(
             "cache_key = {{ source = \"file\", path = \"{cache_key}\", refresh = \"500ms\" }}\n"
         );
-        let tables = format!(
+        Setup::plain(&self.origin).profile(&cache_key).with(&self.tables(url, more))
+    }
+
+    /// The tables of a member whose store is at that address.
+    pub(crate) fn tables(&self, url: &str, more: &str) -> String {
+        format!(
             "[fleet]\nname = \"test\"\nkey = {{ source = \"file\", path = \"{}\" }}\n\
              [fleet.store]\naddress = \"{url}\"\nreconnect = \"300ms\"\nwait = \"1s\"\n{}\
              [cache.shared]\nenabled = true\n{more}\n\
              [[cache.rules]]\noperations = [\"subtenant.get\", \"subtenant.list\"]\nttl = \"10m\"\nshared = true\n",
             self.secret("key"),
             self.login
-        );
-        Setup::plain(&self.origin).profile(&cache_key).with(&tables)
+        )
     }
 
     /// A gateway that uses the shared cache.
-    async fn member(&self) -> Gateway {
+    pub(crate) async fn member(&self) -> Gateway {
         let gateway = self.setup("cache-key", "").start().await;
         until_sharing(&gateway).await;
         gateway
@@ -238,7 +242,7 @@ async fn shared(gateway: &Gateway) -> Value {
 }
 
 /// Waits until a gateway looks in the shared cache: it hears everything, has the key, and reaches the store.
-async fn until_sharing(gateway: &Gateway) {
+pub(crate) async fn until_sharing(gateway: &Gateway) {
     while looks(gateway, "miss").await == 0 {
         // A path that nobody asks for otherwise.
         gateway.caller().get(&fresh()).await;
@@ -246,7 +250,7 @@ async fn until_sharing(gateway: &Gateway) {
 }
 
 /// An object that was not read before.
-fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     object().replace(ID, &uuid::Uuid::new_v4().to_string())
 }
 
@@ -263,14 +267,14 @@ async fn heard_by(writer: &Gateway, hearer: &Gateway, path: &str) {
     }
 }
 
-async fn looks(gateway: &Gateway, result: &str) -> u64 {
+pub(crate) async fn looks(gateway: &Gateway, result: &str) -> u64 {
     let shared = shared(gateway).await;
     let mut results = shared["results"].as_array().unwrap().iter();
     results.find(|it| it["result"] == result).unwrap()["count"].as_u64().unwrap()
 }
 
 /// The version of an object, and what its answer says of the caches.
-async fn read(gateway: &Gateway, path: &str) -> (u64, String) {
+pub(crate) async fn read(gateway: &Gateway, path: &str) -> (u64, String) {
     let answer = gateway.caller().get(path).await;
     assert_eq!(answer.status, 200);
     let version = answer.json()["version"].as_u64().unwrap();
@@ -288,7 +292,7 @@ async fn record(gateway: &Gateway, path: &str) -> Value {
     }
 }
 
-const SHARED: &str = "pigello-gateway-shared; hit; ttl=";
+pub(crate) const SHARED: &str = "pigello-gateway-shared; hit; ttl=";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_miss_is_answered_by_another_members_fetch_and_the_record_names_it() {

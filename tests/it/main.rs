@@ -20,6 +20,8 @@ mod architecture;
 mod attacks;
 mod audit;
 mod audit_kill;
+#[path = "../cli/bao.rs"]
+mod bao;
 mod browser;
 mod claims;
 mod cache;
@@ -32,6 +34,7 @@ mod fleet;
 mod fleet_budget;
 mod fleet_bus;
 mod fleet_feed;
+mod fleet_keys;
 mod fleet_members;
 mod fleet_rotation;
 mod fleet_shared;

@@ -36,6 +36,7 @@ use super::{
     access::{Actor, Role},
     check::Check,
     foresight::{self, ClockOffset},
+    shared_keys::{CacheKeyState, cache_keys},
     trouble::{Judged, judged},
 };
 use crate::{
@@ -69,6 +70,7 @@ struct PageData<'a> {
     profiles: Vec<Judged>,
     q: String,
     cache: cache::CacheStats,
+    cache_keys: Vec<CacheKeyState>,
     notices: Vec<FeedStatus>,
     fleet: Option<FleetStatus>,
     fleet_log: Option<audit::FleetLogStatus>,
@@ -97,13 +99,15 @@ pub(super) async fn page(
 ) -> Response {
     let view = state.window.view();
     let now = SystemTime::now();
+    let profiles = judged(&view);
     let data = PageData {
         view: &view,
         period: asked.over,
         summary: view.activity.summary(asked.over, now),
         troubles: view.activity.troubles(),
         credentials: view.managers.values().map(credentials::CredentialManager::status).collect(),
-        profiles: judged(&view),
+        cache_keys: cache_keys(&profiles),
+        profiles,
         q: asked.q,
         cache: view.cache.stats(),
         notices: view.notices.status(),

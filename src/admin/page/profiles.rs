@@ -15,11 +15,12 @@ use super::{
     PageData,
     format::{item, many, prose, share, span, thousands, took},
     shell,
-    state::{in_words, mark, of_notices, pause_in_words},
+    state::{in_words, mark, of_key, of_notices, pause_in_words},
 };
 use crate::{
     admin::{
         GatewayView,
+        shared_keys::cache_key,
         trouble::{Judged, judged},
     },
     domain::ProfileName,
@@ -136,6 +137,7 @@ fn about(view: &GatewayView, judged: &Judged) -> Markup {
                 @if let Some(error) = &set.last_error {
                     (item("Last error", html! { span class="error" { (prose(error)) } }))
                 }
+                @if let Some(key) = cache_key(profile) { (item("Cache key", of_key(&key))) }
                 (item("Breaker", health.breaker.state().label()))
                 @let pause = health.rate_limit.pause().as_secs();
                 @if pause > 0 { (item("Pause", pause_in_words(pause, health))) }

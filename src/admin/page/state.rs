@@ -11,10 +11,10 @@ use super::{
     format::{item, many, moment, prose, share, span, thousands, took},
 };
 use crate::{
-    admin::{check::Check, foresight::ClockOffset},
+    admin::{check::Check, foresight::ClockOffset, shared_keys::CacheKeyState},
     audit::{FleetLogStatus, Verdict},
     credentials::{SetState, SetStatus},
-    fleet::{BudgetStatus, FleetStatus},
+    fleet::{BudgetStatus, FleetStatus, KeyStatus},
     notices::NoticesState,
     outbound::{CertificateEnd, CertificateUse, Nearness, Until},
     proxy::profile::{CircuitBreakerState, UpstreamHealth},
@@ -170,6 +170,9 @@ pub(super) fn cache(data: &PageData<'_>) -> Markup {
                     (thousands(shared.found())) " of " (thousands(shared.looks())) " looks"
                 }))
             }
+            @for CacheKeyState { profile, key } in &data.cache_keys {
+                (item(&format!("Key of {profile}"), of_key(key)))
+            }
         }
         @if let Some(token) = data.token {
             form method="post" action="/page/purge" {
@@ -231,6 +234,7 @@ pub(super) fn fleet(fleet: &FleetStatus, log: Option<&FleetLogStatus>) -> Markup
             @if let (false, Some(error)) = (fleet.connected, &fleet.last_error) {
                 (item("Reason", html! { (error) }))
             }
+            (item("Key", of_key(&fleet.key)))
             @if let Some(log) = log {
                 (item("Fleet log", if log.writable {
                     html! { (thousands(log.chains)) " trails, " (thousands(log.last_seq)) " lines" }
@@ -246,6 +250,24 @@ pub(super) fn fleet(fleet: &FleetStatus, log: Option<&FleetLogStatus>) -> Markup
                 }
             }
         }
+    }
+}
+
+/// A key that members share, in words.
+pub(super) fn of_key(key: &KeyStatus) -> Markup {
+    let read = key.unconfirmed_seconds.map(|ago| format!("read {} ago", span(ago)));
+    match (&key.last_error, key.age_seconds) {
+        (None, Some(age)) => html! {
+            "in use for " (span(age)) @if let Some(read) = read { ", " (read) }
+        },
+        (None, None) => html! { "not read yet" },
+        (Some(error), Some(age)) => html! {
+            (mark("look", &format!("in use for {}, and cannot be read again", span(age))))
+            ": " span class="error" { (prose(error)) }
+        },
+        (Some(error), None) => html! {
+            (mark("look", "cannot be read")) ": " span class="error" { (prose(error)) }
+        },
     }
 }
 

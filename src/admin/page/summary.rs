@@ -9,7 +9,10 @@ use super::{
     state::{DISK_SOON, certificate_name, clock_in_words},
 };
 use crate::{
-    admin::health::{Reason, reasons},
+    admin::{
+        health::{Reason, reasons},
+        shared_keys::unread,
+    },
     audit::Verdict,
     credentials::SetState,
     error::Kind,
@@ -51,6 +54,7 @@ impl GatewayState {
         findings.extend(notices(data, look));
         findings.extend(credentials(data, look));
         findings.extend(members(data, look));
+        findings.extend(shared_keys(data, look));
         findings.extend(trail(data, look));
         findings.extend(foresight(data, look));
         findings.extend(load(data, look));
@@ -205,6 +209,27 @@ fn members(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
         look(what, "The list of profiles below has them first.")
     });
     named.chain(rest).collect()
+}
+
+/// Keys that the fleet shares and that cannot be read.
+fn shared_keys(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {
+    let of_fleet = data.fleet.as_ref().filter(|fleet| fleet.key.last_error.is_some());
+    let of_fleet = of_fleet.map(|fleet| {
+        look(
+            format!("The key of the fleet `{}` cannot be read.", fleet.name),
+            "What was read before is used on. Without it nothing is told and heard. The part about the fleet has the \
+             error.",
+        )
+    });
+    let unread = unread(&data.profiles).into_iter().filter(|(_, keys)| *keys > 0);
+    let of_profiles = unread.map(|(table, keys)| {
+        let keys = if keys == 1 { "A key".to_owned() } else { format!("{} keys", thousands(keys)) };
+        look(
+            format!("{keys} of the shared cache (profile `{table}`) cannot be read."),
+            "What was read before is used on. Without it nothing is shared. The profile has the error.",
+        )
+    });
+    of_fleet.into_iter().chain(of_profiles).collect()
 }
 
 fn trail(data: &PageData<'_>, look: NewFinding) -> Vec<Finding> {

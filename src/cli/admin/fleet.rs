@@ -63,7 +63,8 @@ struct AcknowledgeArgs {
 struct FleetStatusArgs {
     #[command(flatten)]
     target: AdminTarget,
-    /// Print JSON: `fleet` of `/status`, with the `members` and the number of `unreadable` records of `/fleet`.
+    /// Print JSON: `fleet` and `cache_keys` of `/status`, with the `members` and the number of `unreadable` records of
+    /// `/fleet`.
     #[arg(long)]
     json: bool,
 }
@@ -99,6 +100,7 @@ async fn status(args: &FleetStatusArgs, out: &mut impl Write) -> Result<(), Fail
     };
     let log = status.remove("fleet_log");
     let findings = log.as_ref().and_then(|log| log["findings"].as_array()).map_or(0, Vec::len);
+    fleet.extend(status.remove("cache_keys").map(|keys| ("cache_keys".to_owned(), keys)));
     let is_hearing = fleet.get("hearing") == Some(&Value::Bool(true));
     let members = admin.ask(Method::GET, "/fleet").await?;
     let listed: Option<Members> = serde_json::from_str(&members.text).ok();
@@ -199,7 +201,28 @@ fn tell(fleet: &Value, out: &mut impl Write) -> io::Result<()> {
         let reason = each["reason"].as_str().unwrap_or("?");
         writeln!(out, "missed       {} times, because of {reason}", each["count"])?;
     }
+    tell_of_key("the fleet", &fleet["key"], out)?;
+    for key in fleet["cache_keys"].as_array().into_iter().flatten() {
+        tell_of_key(key["profile"].as_str().unwrap_or("?"), key, out)?;
+    }
     Ok(())
+}
+
+/// The key of the notices, or of a profile's part of the shared cache.
+fn tell_of_key(of: &str, key: &Value, out: &mut impl Write) -> io::Result<()> {
+    let used = match (&key["seals"], &key["age_seconds"]) {
+        (Value::Number(version), Value::Number(age)) => {
+            format!("version {version}, in use for {age} s")
+        }
+        _ => "none".to_owned(),
+    };
+    let of = visible(of);
+    match key["last_error"].as_str() {
+        Some(error) => {
+            writeln!(out, "key          of {of}: {used}; last read failed: {}", visible(error))
+        }
+        None => writeln!(out, "key          of {of}: {used}"),
+    }
 }
 
 /// The members, a line each.

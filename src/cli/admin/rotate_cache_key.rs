@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use http::Method;
+
 use super::AdminTarget;
 use crate::{
-    cli::{Failure, admin::announce, rotation_policy},
+    cli::{Failure, rotation_policy},
     config::Settings,
     credentials::{KeyPlace, KeyReadError, KeySettings, Sources, VaultError, rotate_key},
-    domain::ProfileName,
+    domain::{ProfileName, Span},
     error::Chain,
 };
 
@@ -39,16 +41,24 @@ pub(super) async fn rotate_cache_key(
     if args.now {
         writeln!(out, "older versions are destroyed: what they sealed is noise")?;
     }
-    let path = format!("/fleet/cache-key?profile={name}");
-    match announce(&settings, &path).await {
+    match tell(&args.target, &name).await {
         Ok(()) => writeln!(out, "the fleet is told, and reads it within seconds")?,
-        Err(_) => writeln!(
+        Err(failure) => writeln!(
             out,
-            "no running gateway could tell the fleet; members read it within {} seconds",
-            key.refresh.as_secs()
+            "no running gateway could tell the fleet ({}); members read it within {}",
+            failure.text().0,
+            Span(key.refresh)
         )?,
     }
     Ok(())
+}
+
+/// Has a running gateway tell the fleet.
+async fn tell(target: &AdminTarget, profile: &ProfileName) -> Result<(), Failure> {
+    let admin = target.admin()?;
+    let path = format!("/fleet/cache-key?profile={profile}");
+    let answer = admin.ask(Method::POST, &path).await?;
+    if answer.status.is_success() { Ok(()) } else { Err(admin.refused(&answer)) }
 }
 
 /// The profile, and where its key is.

@@ -31,6 +31,21 @@ pub async fn status(args: &StatusArgs, out: &mut impl Write) -> Result<(), Failu
     Ok(())
 }
 
+/// The keys of the fleet that could not be read the last time.
+fn tell_of_keys(status: &Value, out: &mut impl Write) -> io::Result<()> {
+    let of_fleet = status.pointer("/fleet/key/last_error").and_then(Value::as_str);
+    if let Some(error) = of_fleet {
+        writeln!(out, "fleet key    last read failed: {error}")?;
+    }
+    for key in status["cache_keys"].as_array().into_iter().flatten() {
+        if let (Some(profile), Some(error)) = (key["profile"].as_str(), key["last_error"].as_str())
+        {
+            writeln!(out, "cache key    {profile}  last read failed: {error}")?;
+        }
+    }
+    Ok(())
+}
+
 fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
     let draining = if status["draining"] == true { ", draining" } else { "" };
     let uptime = seconds(&status["uptime_seconds"]);
@@ -79,6 +94,7 @@ fn tell(status: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     }
     writeln!(out, "cache        {} answers, {} bytes", cache["responses"], cache["bytes"])?;
+    tell_of_keys(status, out)?;
     for feed in list(&status["notices"]) {
         let event_log = text(&feed["event_log"]);
         if event_log != "off" {

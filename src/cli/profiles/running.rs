@@ -56,6 +56,7 @@ pub(super) fn in_words(profile: &Value) -> String {
         text("credentials", "state").map(str::to_owned),
         text("credentials", "version").map(|version| format!("version {version}")),
         text("credentials", "last_error").map(|error| format!("last read failed: {error}")),
+        text("cache_key", "last_error").map(|error| format!("cache key not read: {error}")),
         breaker.map(|breaker| format!("circuit breaker {breaker}")),
         pause.map(|pause| format!("paused for {pause}")),
         (!suspended.is_empty()).then(|| format!("suspended: {}", suspended.join(" and "))),

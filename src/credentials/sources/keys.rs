@@ -204,12 +204,14 @@ impl KeyReader {
         secret: &VaultSettings,
         field: &str,
     ) -> Result<Key, KeyReadError> {
-        let left = settle(self.settings.refresh).saturating_sub(found.age);
+        // In the past for an old version, so that the one before it is not used on for ever.
+        let now = Instant::now();
+        let shared_by_all = now + settle(self.settings.refresh);
+        let shared_by_all = shared_by_all.checked_sub(found.age).unwrap_or(now);
         let id = found.version.and_then(|version| u32::try_from(version).ok());
         let text = found.values.get(field).and_then(|value| value.0.as_ref().ok());
-        let key = text.and_then(|text| {
-            text.expose_to(|text| Key::parse(text.as_bytes(), id, Instant::now() + left))
-        });
+        let key = text
+            .and_then(|text| text.expose_to(|text| Key::parse(text.as_bytes(), id, shared_by_all)));
         key.ok_or_else(|| KeyReadError::NoField {
             secret: secret_name(secret),
             field: field.to_owned(),

@@ -53,6 +53,9 @@ async fn the_newest_version_and_the_one_before_are_read() {
     time::sleep(Duration::from_millis(2100)).await;
     let keys = read_key(&settings, &sources).await.unwrap();
     assert_eq!((ids(&keys), keys.sealing().unwrap().id()), (vec![3, 2], 3));
+    // However often it is read, the time of the one before is over.
+    let in_use: Vec<_> = keys.in_use(Duration::from_millis(50)).map(Key::id).collect();
+    assert_eq!(in_use, [3]);
     server.post("secret/destroy/pigello", json!({ "versions": [2] })).await;
     assert_eq!(ids(&read_key(&settings, &sources).await.unwrap()), [3]);
     server.post("secret/data/pigello", json!({ "data": { "key": "made-up" } })).await;
