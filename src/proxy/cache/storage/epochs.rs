@@ -13,7 +13,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    hash::{Hash, Hasher},
     mem,
     sync::{
         Arc,
@@ -21,6 +21,7 @@ use std::{
     },
 };
 
+use ahash::RandomState;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
