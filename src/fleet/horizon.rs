@@ -131,6 +131,12 @@ impl Horizon {
         (least != UNKNOWN).then_some(Position(least))
     }
 
+    /// Whether nothing has touched those slots since a fetch that began at that position. What is known here alone has
+    /// touched them after every position.
+    pub fn is_untouched(&self, slots: impl IntoIterator<Item = u32>, asof: Position) -> bool {
+        self.least(slots).is_some_and(|least| asof >= least)
+    }
+
     /// Whether nothing has been heard yet.
     pub fn is_new(&self) -> bool {
         self.waiting.lock().is_new
@@ -253,6 +259,7 @@ mod tests {
         horizon.changed(7, Some(at(5)));
         horizon.changed(7, Some(at(3)));
         assert_eq!(horizon.least([7]), Some(at(5)));
+        assert!(horizon.is_untouched([7], at(5)) && !horizon.is_untouched([7, 8], at(4)));
         assert_eq!(horizon.least([8]), Some(at(1)));
         assert_eq!(horizon.least([8, 7]), Some(at(5)), "the highest of its slots");
         horizon.everything_changed(Some(at(6)));
@@ -266,6 +273,7 @@ mod tests {
         horizon.changed(7, None);
         early.end(at(9));
         assert_eq!(horizon.least([7]), None, "that command was sent before");
+        assert!(!horizon.is_untouched([7], at(20)));
         drop(horizon.round());
         assert_eq!(horizon.least([7]), None, "that one was not answered");
         let round = horizon.round();

@@ -418,7 +418,7 @@ impl FetchJob {
         let outcome = if self.has_key_credentials() {
             let is_stored = self.cache.store().put(self.key, &stored, self.purges);
             if let (Some(shared), Some(fill), true) = (self.cache.shared(), self.fill, is_stored) {
-                shared.keep(fill, &stored);
+                shared.keep(fill, &stored, &self.cache.store().epochs);
             }
             FetchOutcome::Stored(stored)
         } else {
@@ -442,7 +442,7 @@ impl FetchJob {
     /// Tells other members of the fleet that they need not wait for this response.
     fn mark_unshared(&mut self) {
         if let (Some(shared), Some(fill)) = (self.cache.shared(), self.fill.take()) {
-            shared.mark(fill);
+            shared.mark(fill, &self.cache.store().epochs);
         }
     }
 

@@ -79,7 +79,16 @@ pub(super) struct Fill {
     place: EntryPlace,
     /// Where the stream was when the fetch began.
     asof: Position,
+    /// What it is about.
+    slots: [u32; 5],
     began: Instant,
+}
+
+impl Fill {
+    /// Whether it is of use to others. What is not would take the place of what another one has fetched meanwhile.
+    fn is_of_use(&self, epochs: &Epochs) -> bool {
+        epochs.is_untouched(self.slots, self.asof)
+    }
 }
 
 /// What the others have.
@@ -208,8 +217,9 @@ impl SharedTier {
     /// From here on the fetch begins.
     fn fill(&self, part: Part) -> Option<Fill> {
         let asof = self.member.position()?;
-        let place = part.places.into_iter().next()?;
-        Some(Fill { place, asof, began: Instant::now() })
+        let Part { places, slots, .. } = part;
+        let place = places.into_iter().next()?;
+        Some(Fill { place, asof, slots, began: Instant::now() })
     }
 
     async fn look_once(&self, part: &Part, wanted: &Wanted<'_>, result: &mut SharedResult) -> Once {
@@ -230,8 +240,8 @@ impl SharedTier {
             return Once::Nothing;
         };
         // Judged after the answer came, and while everything is heard.
-        let least = part.least(wanted).filter(|_| self.member.position().is_some());
-        if least.is_none_or(|least| opened.asof < least) {
+        let is_untouched = wanted.epochs.is_untouched(part.slots, opened.asof);
+        if !is_untouched || self.member.position().is_none() {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         }
@@ -241,8 +251,7 @@ impl SharedTier {
             *result = SharedResult::Outdated;
             return Once::Nothing;
         };
-        let is_proved = wanted.epochs.horizon().and_then(|it| it.least([part.unproved]));
-        let is_proved = is_proved.is_some_and(|least| opened.asof >= least);
+        let is_proved = wanted.epochs.is_untouched([part.unproved], opened.asof);
         let Some(stored) = stored(wanted, *response, age, is_proved) else {
             *result = SharedResult::Outdated;
             return Once::Nothing;
@@ -251,10 +260,13 @@ impl SharedTier {
     }
 
     /// Stores a response for the others, some time later.
-    pub(super) fn keep(&self, fill: Fill, stored: &Arc<StoredResponse>) {
-        let Some(life) = self.life(&fill, stored) else { return self.mark(fill) };
+    pub(super) fn keep(&self, fill: Fill, stored: &Arc<StoredResponse>, epochs: &Epochs) {
+        let Some(life) = self.life(&fill, stored) else { return self.mark(fill, epochs) };
+        if !fill.is_of_use(epochs) {
+            return;
+        }
         let (stored, chain) = (Arc::clone(stored), self.chain.clone());
-        let Fill { place, asof, began } = fill;
+        let Fill { place, asof, began, .. } = fill;
         let size = stored.body.len();
         let name = place.name().to_owned();
         let seal =
@@ -263,7 +275,10 @@ impl SharedTier {
     }
 
     /// Tells the others that they need not wait for this one.
-    pub(super) fn mark(&self, fill: Fill) {
+    pub(super) fn mark(&self, fill: Fill, epochs: &Epochs) {
+        if !fill.is_of_use(epochs) {
+            return;
+        }
         let Fill { place, asof, .. } = fill;
         let name = place.name().to_owned();
         let seal = move |_| place.seal(asof, &Content::not_shared());

@@ -114,6 +114,15 @@ impl Epochs {
         [one, two, three, rule, all].map(Horizon::slot)
     }
 
+    /// Whether nothing has touched those slots since a fetch that began there, as far as this member knows.
+    pub(in crate::proxy::cache) fn is_untouched(
+        &self,
+        slots: impl IntoIterator<Item = u32>,
+        asof: Position,
+    ) -> bool {
+        self.horizon.as_ref().is_some_and(|horizon| horizon.is_untouched(slots, asof))
+    }
+
     /// The slot of what a profile's chain says nothing of.
     pub(in crate::proxy::cache) fn unproved_slot(&self, profile: &ProfileName) -> u32 {
         Horizon::slot(self.hash(Some(profile), EpochScope::Unproved))
