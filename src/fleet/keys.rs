@@ -435,6 +435,7 @@ pub(super) mod tests {
         assert_eq!(ring.error(), None);
         assert!(!format!("{ring:?}").contains("AQEB"));
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_status_says_since_when_a_key_is_in_use_and_why_it_was_not_read_again() {
         let ring = KeyRing::new();

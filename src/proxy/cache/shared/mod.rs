@@ -187,7 +187,7 @@ impl SharedTier {
             let Some(((least, asof), place)) =
                 part.least(wanted).zip(self.member.position()).zip(part.places.first())
             else {
-                // Nothing can be used just now. What is fetched is of use to the others all the same.
+                // Nothing can be used just now, so nobody is waited for.
                 return nothing(part, result);
             };
             // What another one fetches may have become too old meanwhile.
