@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpStream, time::sleep};
 
 use super::tool;
+use crate::fleet::store::free_port;
 
 /// The collector, which ends with this value.
 #[derive(Debug)]
@@ -98,7 +99,6 @@ fn launch(program: &PathBuf, address: SocketAddr, to: SocketAddr, folder: &TempD
         .unwrap()
 }
 
-/// An address that was free a moment ago.
 fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }

@@ -8,7 +8,7 @@ pub mod fresh;
 pub mod notices;
 mod relay;
 pub mod rotation;
-mod store;
+pub mod store;
 pub mod tier;
 mod world;
 

@@ -194,7 +194,7 @@ fn run(program: &Path, arguments: &[String], folder: &TempDir) -> Child {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
